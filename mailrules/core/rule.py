@@ -1,0 +1,62 @@
+"""A rule: when its condition holds, its actions are done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mailrules.core.actions.base import Action
+from mailrules.core.conditions.base import Condition
+from mailrules.core.message import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a scheduled rule runs: exactly one of `every` (seconds) and `cron` (five fields)."""
+
+    every: float | None = None
+    cron: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Brakes: how many messages a rule may act on."""
+
+    per_run: int | None = None
+    per_hour: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule as the file says it. `when` includes `unless` (as `not`).
+
+    `accounts` and `mailboxes` are names or globs; None means all (all watched ones).
+    `text` is the rule's YAML, `revision` its content hash: what was in force is kept by it.
+    """
+
+    name: str
+    when: Condition
+    then: tuple[Action, ...] = ()
+    accounts: tuple[str, ...] | None = None
+    mailboxes: tuple[str, ...] | None = None
+    stop: bool = False
+    enabled: bool = True
+    dry_run: bool = False
+    schedule: Schedule | None = None
+    on_new: bool = False
+    limits: Limits = field(default_factory=Limits)
+    on_unknown: Literal["hold", "retry"] = "hold"
+    on_return: Literal["leave", "apply"] = "leave"
+    text: str = ""
+    revision: str = ""
+    source: Mapping[str, int | str] = field(default_factory=dict)  # file, line, column
+
+    @property
+    def leaves(self) -> bool:
+        """Whether one of its actions takes the message out of its mailbox."""
+        return any(action.leaves for action in self.then)
+
+    def facts(self) -> frozenset[Fact]:
+        """Every fact that its condition and its templates may read."""
+        return self.when.facts().union(*(action.facts() for action in self.then))

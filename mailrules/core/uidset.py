@@ -1,0 +1,110 @@
+"""Sets of UIDs as ascending ranges: what is judged, and what is written to the wire."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+
+class UidSet:
+    """An immutable set of UIDs, kept as ascending, disjoint, non-adjacent (low, high) ranges."""
+
+    __slots__ = ("_lows", "ranges")
+
+    def __init__(self, uids: Iterable[int] = ()) -> None:
+        self.ranges: tuple[tuple[int, int], ...] = tuple(_ranges(sorted(set(uids))))
+        self._lows = [low for low, _ in self.ranges]
+
+    @classmethod
+    def of_ranges(cls, ranges: Iterable[tuple[int, int]]) -> UidSet:
+        """From (low, high) pairs in any order; overlapping and adjacent ones are joined."""
+        joined: list[tuple[int, int]] = []
+        for low, high in sorted(ranges):
+            if joined and low <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], high))
+            else:
+                joined.append((low, high))
+        new = cls()
+        new.ranges = tuple(joined)
+        new._lows = [low for low, _ in joined]
+        return new
+
+    @classmethod
+    def parse(cls, text: str) -> UidSet:
+        """From IMAP's `1:3,5` (RFC 9051 sequence-set without `*`). Raises ValueError."""
+        pairs = []
+        for part in filter(None, text.split(",")):
+            low, _, high = part.partition(":")
+            first, last = int(low), int(high or low)
+            pairs.append((min(first, last), max(first, last)))
+        return cls.of_ranges(pairs)
+
+    def __contains__(self, uid: int) -> bool:
+        place = bisect_right(self._lows, uid) - 1
+        return place >= 0 and uid <= self.ranges[place][1]
+
+    def __iter__(self) -> Iterator[int]:
+        for low, high in self.ranges:
+            yield from range(low, high + 1)
+
+    def __len__(self) -> int:
+        return sum(high - low + 1 for low, high in self.ranges)
+
+    def __bool__(self) -> bool:
+        return bool(self.ranges)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UidSet) and self.ranges == other.ranges
+
+    def __hash__(self) -> int:
+        return hash(self.ranges)
+
+    def __or__(self, other: UidSet) -> UidSet:
+        return UidSet.of_ranges((*self.ranges, *other.ranges))
+
+    def __str__(self) -> str:
+        return ",".join(f"{low}" if low == high else f"{low}:{high}" for low, high in self.ranges)
+
+    def __repr__(self) -> str:
+        return f"UidSet({str(self)!r})"
+
+    @property
+    def highest(self) -> int:
+        """The highest UID; 0 if empty."""
+        return self.ranges[-1][1] if self.ranges else 0
+
+    def chunks(self, *, count: int, width: int = 8000) -> Iterator[UidSet]:
+        """Pieces of at most `count` UIDs whose text is at most `width` bytes, ascending.
+
+        8,000 bytes a line is what servers take (Dovecot's limit is 64 KiB, others' are lower).
+        """
+        piece: list[tuple[int, int]] = []
+        held = length = 0
+        for low, high in self.ranges:
+            while low <= high:
+                last = min(high, low + count - held - 1)
+                size = len(f"{low}:{last},")
+                if piece and length + size > width:
+                    yield UidSet.of_ranges(piece)
+                    piece, held, length = [], 0, 0
+                    continue
+                piece.append((low, last))
+                held, length, low = held + last - low + 1, length + size, last + 1
+                if held == count:
+                    yield UidSet.of_ranges(piece)
+                    piece, held, length = [], 0, 0
+        if piece:
+            yield UidSet.of_ranges(piece)
+
+
+def _ranges(uids: list[int]) -> Iterator[tuple[int, int]]:
+    start = end = 0
+    for uid in uids:
+        if end and uid == end + 1:
+            end = uid
+            continue
+        if end:
+            yield start, end
+        start = end = uid
+    if end:
+        yield start, end
