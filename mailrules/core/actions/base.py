@@ -28,8 +28,8 @@ class PlannedEffect:
     leaves: bool  # takes the message out of its mailbox
     once: bool  # non-idempotent: once per message, rule and target, ever
     target: str = ""  # with `once`: what makes two of them the same (recipient, argv, URL)
-    dry_run: bool = False  # logged as `would`
-    held: bool = False  # rule or account paused, or a limit reached
+    state: Literal["planned", "held", "would", "failed", "skipped"] = "planned"
+    because: str = ""  # why it is not simply planned, for people
     on_unknown: Literal["hold", "retry"] = "hold"
 
 

@@ -1,0 +1,289 @@
+"""Which rules apply to a message, and what is to be done: SPEC section 4, pure.
+
+`decide` walks the rules top to bottom over the message as the rules before left it, and answers a
+Decision, or the facts that could still change it (Needs), or that it can't be judged now (Deferred).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from mailrules.core.actions.base import Action, PlannedEffect, RenderContext
+from mailrules.core.conditions.base import Trace, Verdict
+from mailrules.core.conditions.logic import All
+from mailrules.core.errors import RenderError
+from mailrules.core.message import FLAGS, HISTORY, Fact, Message, MissingFact, UnknownFact
+from mailrules.core.rule import Rule
+
+Reason = Literal["unknown", "stop", "left", "disabled", "paused", "returned"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """What deciding needs of an account and of the settings."""
+
+    name: str
+    address: str = ""
+    vars: Mapping[str, str] = field(default_factory=dict)
+    special_use: Mapping[str, str] | None = None  # None: no server is asked (`explain FILE`)
+    timezone: str = "UTC"
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What deciding needs beside rules and message.
+
+    `again`: `apply` and schedules judge mail that was judged before; HISTORY is not asked.
+    `dry_run`: all rules act on a simulated message, and every effect is `would`.
+    `paused`: names of rules whose effects are held.
+    """
+
+    account: AccountFacts
+    again: bool = False
+    dry_run: bool = False
+    paused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    """What one rule came to. `matched` None: it was not, or could not be, judged (`reason` says why)."""
+
+    rule: str
+    matched: bool | None
+    reason: Reason | None = None
+    because: str = ""  # in words
+    traces: tuple[Trace, ...] = ()  # only from `explain`
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for one message: what each rule came to, and the effects in the order they run."""
+
+    outcomes: tuple[RuleOutcome, ...]
+    effects: tuple[PlannedEffect, ...]
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """Names of the rules that matched and act."""
+        return tuple(o.rule for o in self.outcomes if o.matched and o.reason != "returned")
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Facts that could still change the decision."""
+
+    facts: frozenset[Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """It can't be judged now, for a passing reason: the message stays unjudged and is tried again."""
+
+    reason: str
+
+
+def rules_for(
+    rules: Iterable[Rule], account: str, mailbox: str, *, scheduled: bool = False
+) -> tuple[Rule, ...]:
+    """The rules that look at new mail in this mailbox, in file order; with `scheduled`, also the others."""
+    return tuple(
+        rule
+        for rule in rules
+        if _names(rule.accounts, account)
+        and _mailbox_named(rule.mailboxes, mailbox)
+        and (scheduled or rule.schedule is None or rule.on_new)
+    )
+
+
+def _names(patterns: tuple[str, ...] | None, name: str) -> bool:
+    return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _mailbox_named(patterns: tuple[str, ...] | None, name: str) -> bool:
+    # INBOX is case-insensitive (RFC 9051 section 5.1); other names are not.
+    upper = "INBOX" if name.upper() == "INBOX" else name
+    return patterns is None or any(
+        fnmatchcase(upper, "INBOX" if pattern.upper() == "INBOX" else pattern) for pattern in patterns
+    )
+
+
+def decide(rules: Sequence[Rule], message: Message, situation: Situation) -> Decision | Needs | Deferred:
+    """Judge one message by rules that `rules_for` chose. Pure; raises nothing for broken mail."""
+    try:
+        return _walk(rules, message, situation, traced=False)
+    except MissingFact as missing:
+        return Needs(frozenset([missing.fact]))
+    except _Answer as answer:
+        return answer.answer
+
+
+def explain(rules: Sequence[Rule], message: Message, situation: Situation) -> Decision | Needs | Deferred:
+    """The same decision, every condition of every rule traced whether it was needed or not."""
+    try:
+        return _walk(rules, message, situation, traced=True)
+    except MissingFact as missing:
+        return Needs(frozenset([missing.fact]))
+    except _Answer as answer:
+        return answer.answer
+
+
+class _Answer(Exception):
+    """Ends the walk early with Needs or Deferred."""
+
+    def __init__(self, answer: Needs | Deferred) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, traced: bool) -> Decision:
+    outcomes: list[RuleOutcome] = []
+    staying: list[PlannedEffect] = []
+    leaving: list[PlannedEffect] = []
+    stuck = ""  # why the message may not leave its mailbox
+    ended: Reason | None = None
+    ended_by = ""
+    for rule in rules:
+        traces = _traces(rule, message) if traced else ()
+        if not rule.enabled:
+            outcomes.append(RuleOutcome(rule.name, None, "disabled", "switched off by `enabled`", traces))
+            continue
+        if ended is not None:
+            if not traced:
+                break
+            outcomes.append(RuleOutcome(rule.name, None, ended, ended_by, traces))
+            continue
+        verdict = rule.when.judge(message)
+        if verdict.needs:
+            raise _Answer(Needs(verdict.needs))
+        if verdict.truth is None:
+            because = _unknown(verdict)
+            outcomes.append(RuleOutcome(rule.name, None, "unknown", because, traces))
+            if not rule.dry_run:
+                stuck = stuck or f"rule '{rule.name}' could not be judged: {because}"
+            continue
+        if not verdict.truth:
+            outcomes.append(RuleOutcome(rule.name, False, None, "", traces))
+            continue
+        if not situation.again and rule.on_return == "leave" and message.get(HISTORY) != "new":
+            because = _HISTORY_WORDS[message.get(HISTORY)]
+            outcomes.append(RuleOutcome(rule.name, True, "returned", because, traces))
+            continue
+        effects = _render(rule, message, situation, verdict)
+        failed = next((e for e in effects if e.state == "failed"), None)
+        if failed is not None and not rule.dry_run:
+            stuck = stuck or f"rule '{rule.name}' failed: {failed.because}"
+        paused = situation.account.paused or rule.name in situation.paused
+        outcomes.append(RuleOutcome(rule.name, True, "paused" if paused else None, "", traces))
+        simulated = not rule.dry_run or situation.dry_run
+        for effect, action in zip(effects, rule.then, strict=False):
+            if not effect.leaves:
+                staying.append(effect)
+                if simulated and effect.state != "failed":
+                    message = _flags_after(message, action, effect)
+            elif stuck and effect.state in ("planned", "held", "would") and simulated:
+                staying.append(replace(effect, state="skipped", because=f"left where it is: {stuck}"))
+            else:
+                leaving.append(effect)
+        if simulated and any(e.leaves and e.state in ("planned", "held", "would") for e in leaving):
+            ended, ended_by = "left", f"rule '{rule.name}' takes the message out of the mailbox"
+        elif simulated and rule.stop:
+            ended, ended_by = "stop", f"rule '{rule.name}' says stop"
+    return Decision(tuple(outcomes), (*staying, *leaving))
+
+
+_HISTORY_WORDS = {
+    "ours": "mailrules itself put the message here",
+    "returned": "mailrules took the message away before, and somebody brought it back",
+}
+
+
+def _unknown(verdict: Verdict) -> str:
+    """Why it is unknown; a passing cause leaves the whole message for later."""
+    for cause in verdict.causes:
+        if cause.passing:
+            raise _Answer(Deferred(cause.reason))
+    return "; ".join(dict.fromkeys(cause.reason for cause in verdict.causes)) or "unknown"
+
+
+def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict) -> list[PlannedEffect]:
+    account = situation.account
+    context = RenderContext(
+        account=account.name,
+        rule=rule.name,
+        match=verdict.groups,
+        vars=account.vars,
+        special_use=account.special_use,
+        address=account.address,
+        timezone=account.timezone,
+    )
+    state: Literal["planned", "held", "would"] = "planned"
+    because = ""
+    if rule.dry_run or situation.dry_run:
+        state, because = "would", "dry run"
+    elif account.paused or rule.name in situation.paused:
+        state = "held"
+        because = f"account '{account.name}' is paused" if account.paused else f"rule '{rule.name}' is paused"
+    effects: list[PlannedEffect] = []
+    for step, action in enumerate(rule.then):
+        blank = PlannedEffect(
+            rule=rule.name, revision=rule.revision, step=step, action=action.key, arguments={},
+            leaves=action.leaves, once=action.once, state=state, because=because, on_unknown=rule.on_unknown,
+        )  # fmt: skip
+        try:
+            name, arguments, target = action.render(message, context)
+        except RenderError as error:
+            return [replace(blank, state="failed", because=str(error), leaves=False)]
+        except UnknownFact as unknown:
+            if unknown.unavailable.passing:
+                raise _Answer(Deferred(unknown.unavailable.reason)) from None
+            return [replace(blank, state="failed", because=unknown.unavailable.reason, leaves=False)]
+        effects.append(replace(blank, action=name, arguments=arguments, target=target))
+    return effects
+
+
+def _flags_after(message: Message, action: Action, effect: PlannedEffect) -> Message:
+    if FLAGS not in message.facts or not action.changes():
+        return message  # no rule has read a flag; if a later one does, we are called again with them
+    try:
+        flags = message.flags
+    except UnknownFact:
+        return message
+    return message.with_flags(action.change_flags(flags, effect.arguments))
+
+
+def _traces(rule: Rule, message: Message) -> tuple[Trace, ...]:
+    """The conditions as the file lists them: the keys of `when`, then `not` for `unless`."""
+    verdict = rule.when.judge(message)
+    if verdict.needs:
+        raise _Answer(Needs(verdict.needs))
+    missing = rule.when.facts() - message.facts.keys()
+    if missing:
+        # Explaining shows every condition, also those that deciding could do without.
+        raise _Answer(Needs(frozenset(missing)))
+    trace = rule.when.trace(message)
+    return trace.children if isinstance(rule.when, All) else (trace,)
+
+
+def as_json(decision: Decision) -> dict[str, Any]:
+    """`rules` and `actions` of SPEC section 8."""
+    return {
+        "rules": [
+            {
+                "name": outcome.rule,
+                "matched": outcome.matched,
+                "reason": outcome.reason,
+                "conditions": [trace.as_json() for trace in outcome.traces],
+            }
+            for outcome in decision.outcomes
+        ],
+        "actions": [
+            {"rule": e.rule, "action": e.action, "arguments": dict(e.arguments)}
+            | ({"dry_run": True} if e.state == "would" and e.because == "dry run" else {})
+            for e in decision.effects
+            if e.state in ("planned", "held", "would")
+        ],
+    }
