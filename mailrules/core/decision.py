@@ -179,6 +179,7 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
         paused = situation.account.paused or rule.name in situation.paused
         outcomes.append(RuleOutcome(rule.name, True, "paused" if paused else None, "", traces))
         simulated = not rule.dry_run or situation.dry_run
+        left = False
         for effect, action in zip(effects, rule.then, strict=False):
             if not effect.leaves:
                 staying.append(effect)
@@ -188,7 +189,8 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
                 staying.append(replace(effect, state="skipped", because=f"left where it is: {stuck}"))
             else:
                 leaving.append(effect)
-        if simulated and any(e.leaves and e.state in ("planned", "held", "would") for e in leaving):
+                left = simulated
+        if left:
             ended, ended_by = "left", f"rule '{rule.name}' takes the message out of the mailbox"
         elif simulated and rule.stop:
             ended, ended_by = "stop", f"rule '{rule.name}' says stop"
@@ -260,7 +262,7 @@ def _traces(rule: Rule, message: Message) -> tuple[Trace, ...]:
     verdict = rule.when.judge(message)
     if verdict.needs:
         raise _Answer(Needs(verdict.needs))
-    missing = rule.when.facts() - message.facts.keys()
+    missing = {fact for fact in rule.when.facts() if not message.has(fact)}
     if missing:
         # Explaining shows every condition, also those that deciding could do without.
         raise _Answer(Needs(frozenset(missing)))

@@ -106,6 +106,10 @@ class Message:
             raise UnknownFact(value)
         return value
 
+    def has(self, fact: Fact) -> bool:
+        """Whether anything is known of a fact, be it that it can't be had."""
+        return fact in self.facts or (fact.kind == "header" and ALL_HEADERS in self.facts)
+
     @property
     def flags(self) -> frozenset[str]:
         return self.get(FLAGS)  # type: ignore[no-any-return]
