@@ -1,0 +1,243 @@
+"""The selector loop: who is parked, who is due.
+
+One thread holds every idle connection. A parked one costs a socket and a timer, no thread. When its
+socket turns readable or its timer runs out it is handed to the pool, where one worker alone owns it
+until its `wake` returns and it is parked again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import selectors
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal, Protocol
+
+from mailrules import clock
+
+log = logging.getLogger("mailrules.poller")
+
+Why = Literal["start", "readable", "timer", "resumed", "asked", "stop"]
+
+TICK = 10.0
+"""Seconds the loop sleeps at most: bounds how late a suspend or a dead loop is noticed."""
+SUSPENDED = 10.0
+"""A jump of this many seconds between the two clocks means the machine slept and its sockets are dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Where a connection waits: a socket to watch (or None) and seconds until it is due anyway."""
+
+    fileno: int | None
+    seconds: float
+
+
+class Parked(Protocol):
+    """What the poller holds. `wake` runs in the pool and says where to park next; None ends it.
+
+    After `wake("stop")` it must return None. `failed` is asked instead of a result when `wake` raised.
+    `abort` comes from any thread and makes whatever `wake` waits for end.
+    """
+
+    name: str
+
+    def wake(self, why: Why) -> Park | None: ...
+    def failed(self, error: BaseException) -> Park | None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    member: Parked
+    serial: int = 0  # a timer of an older serial is stale
+    fileno: int | None = None
+    busy: bool = True
+    asked: Why | None = None  # woken while busy: runs once more
+
+
+class Poller:
+    """Owns the selector thread and the pool. `threads` bounds how many connections work at once."""
+
+    def __init__(self, *, threads: int = 64) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailrules-worker")
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self._lock = threading.Lock()
+        self._empty = threading.Condition(self._lock)
+        self._inbox: list[Callable[[], None]] = []
+        self._places: dict[Parked, _Place] = {}
+        self._timers: list[tuple[float, int, int, _Place]] = []
+        self._order = count()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="mailrules-poller", daemon=True)
+        self.ticked = clock.timer()
+        """When the loop last went round (clock.timer()): the watchdog feeds on it."""
+
+    # -- from any thread ----------------------------------------------------------------------
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, member: Parked) -> None:
+        """Take over a connection; its first `wake("start")` runs at once."""
+        self._call(lambda: self._add(member))
+
+    def ask(self, member: Parked, why: Why = "asked") -> None:
+        """Wake a member now; if it is at work, it goes round once more afterwards."""
+        self._call(lambda: self._ask(member, why))
+
+    def remove(self, member: Parked) -> None:
+        """Let go of a member: it is not woken again. Its `abort` ends what it is doing."""
+        self._call(lambda: self._remove(member))
+        member.abort()
+
+    def stop(self, *, grace: float) -> bool:
+        """End every member: `wake("stop")`, and `abort` for those still there after `grace` seconds.
+
+        True if all ended by themselves. Members at work finish the step they are at.
+        """
+        with self._empty:
+            members = list(self._places)
+            for member in members:
+                self._call_locked(lambda member=member: self._ask(member, "stop"))  # type: ignore[misc]
+        self._knock()
+        deadline = clock.timer() + grace
+        with self._empty:
+            while self._places and clock.timer() < deadline:
+                self._empty.wait(deadline - clock.timer())
+            left = list(self._places)
+        for member in left:
+            log.warning("%s did not end within %.0f s: cutting its connection", member.name, grace)
+            member.abort()
+        self._stopping = True
+        self._knock()
+        self._thread.join(TICK)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not left
+
+    @property
+    def busy(self) -> int:
+        """How many members are at work."""
+        with self._lock:
+            return sum(place.busy for place in self._places.values())
+
+    # -- in the poller's thread -----------------------------------------------------------------
+    def _call(self, function: Callable[[], None]) -> None:
+        with self._lock:
+            self._call_locked(function)
+        self._knock()
+
+    def _call_locked(self, function: Callable[[], None]) -> None:
+        self._inbox.append(function)
+
+    def _knock(self) -> None:
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            pass  # the pipe is full: the loop is going to wake up anyway
+
+    def _loop(self) -> None:
+        slept = clock.suspended()
+        while not self._stopping:
+            self.ticked = clock.timer()
+            timeout = TICK
+            if self._timers:
+                timeout = min(TICK, max(0.0, self._timers[0][0] - self.ticked))
+            for key, _ in self._selector.select(timeout):
+                if key.data is None:
+                    self._drain_pipe()
+                else:
+                    self._submit(key.data, "readable")
+            with self._lock:
+                calls, self._inbox = self._inbox, []
+            for call in calls:
+                call()
+            if clock.suspended() - slept > SUSPENDED:
+                log.info("resumed after a suspend of %.0f s: reconnecting", clock.suspended() - slept)
+                slept = clock.suspended()
+                for place in list(self._places.values()):
+                    if not place.busy:
+                        self._submit(place, "resumed")
+            self._run_timers()
+
+    def _drain_pipe(self) -> None:
+        try:
+            while os.read(self._wake_read, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _run_timers(self) -> None:
+        now = clock.timer()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, serial, place = heapq.heappop(self._timers)
+            if serial == place.serial and not place.busy:
+                self._submit(place, "timer")
+
+    def _add(self, member: Parked) -> None:
+        place = _Place(member, busy=False)
+        with self._lock:
+            self._places[member] = place
+        self._submit(place, "start")
+
+    def _ask(self, member: Parked, why: Why) -> None:
+        place = self._places.get(member)
+        if place is None:
+            return
+        if place.busy:
+            place.asked = "stop" if "stop" in (why, place.asked) else why
+        else:
+            self._submit(place, why)
+
+    def _remove(self, member: Parked) -> None:
+        with self._empty:
+            place = self._places.pop(member, None)
+            self._empty.notify_all()
+        if place is not None:
+            self._unwatch(place)
+            place.serial += 1
+
+    def _unwatch(self, place: _Place) -> None:
+        if place.fileno is not None:
+            try:
+                self._selector.unregister(place.fileno)
+            except (KeyError, ValueError, OSError):
+                pass  # closed behind our back: epoll has forgotten it already
+            place.fileno = None
+
+    def _submit(self, place: _Place, why: Why) -> None:
+        if self._stopping:
+            return
+        self._unwatch(place)
+        place.serial += 1
+        place.busy = True
+        future = self._pool.submit(place.member.wake, why)
+        future.add_done_callback(lambda done: self._call(lambda: self._returned(place, done)))
+
+    def _returned(self, place: _Place, done: Future[Park | None]) -> None:
+        place.busy = False
+        if place.member not in self._places or self._stopping or done.cancelled():
+            return
+        error = done.exception()
+        park = place.member.failed(error) if error is not None else done.result()
+        if park is None:
+            self._remove(place.member)
+            return
+        if place.asked is not None:
+            why, place.asked = place.asked, None
+            self._submit(place, why)
+            return
+        if park.fileno is not None:
+            try:
+                self._selector.register(park.fileno, selectors.EVENT_READ, place)
+                place.fileno = park.fileno
+            except (KeyError, ValueError, OSError):
+                self._submit(place, "asked")  # it died between parking and now
+                return
+        heapq.heappush(self._timers, (clock.timer() + park.seconds, next(self._order), place.serial, place))
