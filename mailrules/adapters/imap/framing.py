@@ -1,0 +1,138 @@
+"""Bytes into responses: lines joined with their literals, resumable at any byte.
+
+A response is a list of bytes: text, literal, text, literal, …, text (RFC 9051 section 4.3). Nothing
+here reads a socket; what can't be a sane server's answer raises `OutOfBounds`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+Response = list[bytes]
+
+_LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
+_NO_LITERALS = re.compile(rb"\+|\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNORECASE)
+"""Text for people may end in `{5}` without announcing anything."""
+_LONG = re.compile(rb"\* E?SEARCH(?: |$)", re.IGNORECASE)
+"""The answers whose line grows with the mailbox: a million UIDs make eight megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one command may cost; past it the connection is given up (hostile or broken server)."""
+
+    literal: int = 32 << 20
+    line: int = 1 << 20
+    search_line: int = 32 << 20
+    octets: int = 64 << 20
+    seconds: float = 120.0
+    untagged: int = 100_000
+
+
+class OutOfBounds(Exception):
+    """The server sends more than it may. `str()` says what."""
+
+
+class Framer:
+    """Collects bytes and gives complete responses. Keeps half lines and half literals for later."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._buffer = bytearray()
+        self._scanned = 0  # no line end before here
+        self._parts: Response = []
+        self._literal: int | None = None  # octets of the literal that is being read
+        self._tag = b"\0"
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def expect(self, tag: bytes) -> None:
+        """The tag of the command under way: a line that starts with it ends in text, never in a literal."""
+        self._tag = tag + b" "
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is left over: neither bytes nor half a response."""
+        return not self._buffer and not self._parts
+
+    def next(self) -> Response | None:
+        """The next complete response, without its CR LF; None if bytes are missing."""
+        while True:
+            if self._literal is not None:
+                if len(self._buffer) < self._literal:
+                    return None
+                self._parts.append(self._take(self._literal))
+                self._literal = None
+            end = self._buffer.find(b"\n", self._scanned)
+            if end < 0:
+                self._scanned = len(self._buffer)
+                self._check_line(self._scanned)
+                return None
+            self._check_line(end)
+            line = self._take(end + 1)[:-1].removesuffix(b"\r")
+            announced = _LITERAL.search(line)
+            self._parts.append(line)
+            if announced is None or not self._may_announce():
+                whole, self._parts = self._parts, []
+                return whole
+            size = int(announced[1])
+            if size > self._limits.literal:
+                raise OutOfBounds(f"announces {size} octets at once")
+            self._parts[-1] = line[: announced.start()]
+            self._literal = size
+
+    def _may_announce(self) -> bool:
+        first = self._parts[0]
+        return not first.startswith(self._tag) and not _NO_LITERALS.match(first)
+
+    def _check_line(self, length: int) -> None:
+        if length > self._limits.line:
+            start = self._parts[0] if self._parts else bytes(self._buffer[:16])
+            if length > self._limits.search_line or not _LONG.match(start):
+                raise OutOfBounds(f"sends a line of more than {self._limits.line} octets")
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        self._scanned = 0
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """OK, NO, BAD, BYE or PREAUTH with its response code (RFC 9051 section 7.1) and text for people."""
+
+    status: str
+    code: str = ""
+    data: bytes = b""  # what stands after the code inside the brackets
+    text: str = ""
+
+    @classmethod
+    def parse(cls, line: bytes) -> Status | None:
+        """From what follows the tag or the `*`; None if it is something else."""
+        match = _STATUS.match(line)
+        if match is None:
+            return None
+        return cls(
+            match[1].decode().upper(),
+            (match[2] or b"").decode("ascii", "replace").upper(),
+            match[3] or b"",
+            printable(match[4]),
+        )
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.status, f"[{self.code}]" if self.code else "", self.text)))
+
+
+_STATUS = re.compile(
+    rb"(OK|NO|BAD|BYE|PREAUTH)(?= |$)(?: \[([^\]\s]+)(?: ((?:[^\]\"]|\"[^\"]*\")*))?\])?(?: (.*)|$)?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def printable(text: bytes | None) -> str:
+    """A server's words, fit to be shown and logged: no control characters, at most 500 characters."""
+    words = (text or b"").decode("utf-8", "replace").strip()
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)[:500]
