@@ -53,6 +53,7 @@ class ActionContext:
     group_names: Mapping[str, bool] = field(default_factory=dict)  # named groups of the rule's conditions
     vars: frozenset[str] = frozenset()  # names every account of the rule defines
     base_dir: str = "."  # directory of the file, for relative paths of scripts
+    templates: bool = True  # False: every string is literal (what a script answered)
 
 
 class Action(BaseModel):
@@ -64,6 +65,10 @@ class Action(BaseModel):
     leaves: ClassVar[bool] = False
     once: ClassVar[bool] = False
     needs_smtp: ClassVar[bool] = False
+    bare: ClassVar[bool] = False
+    """Written as a bare word, without a value."""
+    value_schema: ClassVar[Mapping[str, Any]] = {}
+    """JSON Schema of the value under its key."""
 
     def facts(self) -> frozenset[Fact]:
         """Facts its templates read."""
