@@ -75,15 +75,16 @@ class DemoServer:
         self._thread.join(5)
 
     # -- what a person's mail provider would do ------------------------------------------------
-    def deliver(self, message: bytes) -> None:
-        """Puts a message into INBOX, as delivery would: sessions that IDLE are told."""
+    def deliver(self, message: bytes) -> int:
+        """Puts a message into INBOX, as delivery would: sessions that IDLE are told. Returns its UID."""
 
-        async def append() -> None:
+        async def append() -> int:
             async with self._identity.new_session() as session:
                 arrival = AppendMessage(message, datetime.now(UTC), frozenset())
-                await session.append_messages("INBOX", [arrival])
+                appended, _ = await session.append_messages("INBOX", [arrival])
+                return min(appended.uids)
 
-        self._in_loop(append())
+        return self._in_loop(append())
 
     def filed(self) -> list[Filed]:
         """Every message of every mailbox, read behind IMAP's back: nobody's word but the server's."""

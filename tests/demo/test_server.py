@@ -22,12 +22,12 @@ def test_delivers_and_tells() -> None:
     """What is delivered stands in INBOX, what a client does with it is seen, a new one starts empty."""
     with DemoServer() as server:
         assert server.filed() == []
-        server.deliver(MESSAGE)
+        uid = str(server.deliver(MESSAGE))
         client = log_in(server)
         client.select()
-        client.uid("store", "101", "+FLAGS", "(\\Flagged)")
+        client.uid("store", uid, "+FLAGS", "(\\Flagged)")
         client.create("A/B")
-        client.uid("move", "101", "A/B")
+        client.uid("move", uid, "A/B")
         (filed,) = server.filed()
         assert (filed.mailbox, filed.message_id, filed.flags) == ("A/B", "<one@example.org>", {"\\Flagged"})
         client.logout()
