@@ -84,7 +84,7 @@ def normal_lines(raw: bytes) -> bytes:
 def _line_feeds(raw: bytes) -> bytes:
     # A lone CR among LFs is no line end to a server, and must not smuggle in a field.
     blank = raw.find(b"\r\r")
-    if blank >= 0 and raw.find(b"\n", 0, blank) < 0 or (b"\n" not in raw and b"\r" in raw):
+    if (blank >= 0 and raw.find(b"\n", 0, blank) < 0) or (b"\n" not in raw and b"\r" in raw):
         return raw.replace(b"\r", b"\n")
     return raw
 
