@@ -54,3 +54,17 @@ def allowed(address: str, patterns: Iterable[str]) -> bool:
         elif fnmatchcase(domain, pattern) or fnmatchcase(domain, f"*.{pattern}"):
             return True
     return False
+
+
+def wire_form(address: str) -> str:
+    """The address with its domain in ASCII (IDNA), as SMTP and headers have it."""
+    local, _, domain = address.rpartition("@")
+    return f"{local}@{ascii_domain(domain)}"
+
+
+def ascii_domain(domain: str) -> str:
+    """A domain in ASCII: A-labels for what is not."""
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return domain.encode("ascii", "backslashreplace").decode("ascii")

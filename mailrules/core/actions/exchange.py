@@ -40,43 +40,15 @@ def script_input(
         return b""
     if form == "message":
         return raw
-    block = header_block(raw)
+    block, end = headers.split_message(headers.normal_lines(raw))
     if form == "headers":
-        return block
-    found: dict[str, list[str]] = {}
-    for name, value in header_fields(block):
-        found.setdefault(name.lower(), []).append(clean(headers.decode(value)).strip())
+        return raw[:end]
+    found = {name: [clean(headers.decode(v)).strip() for v in block.get(name)] for name in block.names()}
     facts = {
         "account": account, "mailbox": mailbox, "uid": uid, "rule": rule, "flags": list(flags),
         "size": len(raw), "headers": found,
     }  # fmt: skip
     return json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-
-def header_block(raw: bytes) -> bytes:
-    """The header of a message with the empty line that ends it; all of it if there is no body."""
-    if raw[:1] in (b"\n", b"\r"):
-        return raw[: raw.find(b"\n") + 1] or b"\n"
-    ends = [(raw.find(mark), len(mark)) for mark in (b"\r\n\r\n", b"\n\n", b"\n\r\n")]
-    found = [(at, length) for at, length in ends if at >= 0]
-    if not found:
-        return raw
-    at, length = min(found)
-    return raw[: at + length]
-
-
-def header_fields(block: bytes) -> list[tuple[str, bytes]]:
-    """(name, raw still folded value) of each field, topmost first; what is no field is left out."""
-    fields: list[tuple[str, bytes]] = []
-    for line in block.splitlines(keepends=True):
-        if line[:1] in (b" ", b"\t") and fields:
-            fields[-1] = (fields[-1][0], fields[-1][1] + line)
-            continue
-        name, colon, value = line.partition(b":")
-        name = name.rstrip(b" \t")
-        if colon and name and name.isascii() and not set(name) & set(b" \t"):
-            fields.append((name.decode("ascii"), value))
-    return [(name, value.rstrip(b"\r\n")) for name, value in fields]
 
 
 def parse_answers(
