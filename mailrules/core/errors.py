@@ -5,7 +5,8 @@
     MailrulesError
     ├── TransientError     may work later: the effect stays in the journal as `later`
     ├── PermanentError     never will: recorded, shown, not tried again
-    │   └── RenderError    a template could not be rendered for this message
+    │   ├── RenderError    a template could not be rendered for this message
+    │   └── NotPermitted   the system does not let us, or somebody else holds the lock
     └── ConfigError        the file is wrong; carries every Problem found
 
 Adapters translate what their libraries raise into the first two at their edge.
@@ -41,6 +42,10 @@ class PermanentError(MailrulesError):
 
 class RenderError(PermanentError):
     """A template could not be rendered for one message; the rule has no effects on it."""
+
+
+class NotPermitted(PermanentError):
+    """The system does not let us (file permissions), or another process holds what we need. Exit status 77."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,137 @@
+"""The store: the journal, the run log and what waits for people, in one SQLite file.
+
+One process opens it for writing, under the lock of the state directory (`mailrules.state`); any number
+may read it at the same time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import select
+
+from mailrules.adapters.store import schema
+from mailrules.adapters.store.database import (
+    FILE,
+    Database,
+    StoreBroken,
+    StoreError,
+    StoreFull,
+    StoreMissing,
+    file_of,
+)
+from mailrules.adapters.store.desk import JUDGE, Desk, covering, in_words
+from mailrules.adapters.store.effects import LARGEST_SET
+from mailrules.adapters.store.generation import Generation
+from mailrules.adapters.store.journal import Fenced
+from mailrules.adapters.store.mailboxes import Mailboxes
+from mailrules.adapters.store.migrations import check, migrate
+from mailrules.adapters.store.recording import Recording
+from mailrules.adapters.store.rows import (
+    Decided,
+    EffectRow,
+    LogQuery,
+    MailboxRow,
+    PauseRow,
+    RuleHits,
+    State,
+    Troubled,
+)
+from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
+from mailrules.adapters.store.upsert import upsert
+
+
+class Store(Mailboxes, Recording, Desk, RunLog):
+    """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
+
+    def __init__(self, database: Database, instance: str) -> None:
+        self._database = database
+        self._instance = instance
+
+    @classmethod
+    def open(cls, state: str | Path, *, read_only: bool = False) -> Self:
+        """Open the journal in a state directory; a writer creates it and brings its tables up to date.
+
+        Raises ConfigError (a URL we can't use), NotPermitted, StoreMissing, StoreBroken (damaged, newer
+        than this program, or put back from a copy), StoreError (try later).
+        """
+        database = Database(file_of(state), read_only=read_only)
+        try:
+            if read_only:
+                check(database)
+            else:
+                migrate(database)
+                generation = Generation(database.path)
+                with database.read() as connection:
+                    generation.check(connection)
+                database.before_commit = generation.grow
+            with database.read() as connection:
+                instance = connection.scalar(
+                    select(schema.meta.c.value).where(schema.meta.c.name == "instance")
+                )
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, instance or "")
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    def close(self) -> None:
+        """Close it; the writer's close writes the WAL back."""
+        self._database.close()
+
+    def answers(self) -> bool:
+        """Whether the journal can be read now."""
+        try:
+            self.paused()
+        except StoreError:
+            return False
+        return True
+
+    def get(self, name: str) -> str | None:
+        """A remembered value."""
+        with self._database.read() as connection:
+            return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == name))
+
+    def set(self, name: str, value: str) -> None:
+        """Remember a value."""
+        with self._database.write() as connection:
+            upsert(connection, schema.meta, [{"name": name, "value": value}])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+__all__ = [
+    "FILE",
+    "JUDGE",
+    "LARGEST_SET",
+    "STATES",
+    "Decided",
+    "EffectRow",
+    "Fenced",
+    "LogQuery",
+    "MailboxRow",
+    "PauseRow",
+    "RuleHits",
+    "State",
+    "Store",
+    "StoreBroken",
+    "StoreError",
+    "StoreFull",
+    "StoreMissing",
+    "Troubled",
+    "covering",
+    "in_words",
+    "timestamp",
+]

@@ -1,0 +1,198 @@
+"""One SQLite file: how it is opened, locked and what its errors mean.
+
+A writer opens it once and uses that one connection from every thread under a lock; it alone writes and
+checkpoints (sqlite.org/wal.html, "the WAL-reset bug"). Everybody else opens it read-only, at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, exc
+
+from mailrules.core.errors import ConfigError, NotPermitted, PermanentError, TransientError
+
+FILE = "journal.db"
+BUSY = 10.0
+"""Seconds to wait for SQLite's own lock. Only a backup tool could hold it."""
+
+
+class StoreError(TransientError):
+    """The journal can't be read or written now. No journal, no effect."""
+
+
+class StoreFull(StoreError):
+    """The disk is full: nothing more can be recorded, so nothing more is done."""
+
+
+class StoreBroken(PermanentError):
+    """The file is not a journal that this version can use."""
+
+
+class StoreMissing(PermanentError):
+    """There is no journal there, and this command only reads."""
+
+
+def file_of(state: str | Path) -> Path:
+    """The journal's file in a state directory. Raises ConfigError for a URL."""
+    if "://" in str(state):
+        scheme = str(state).partition("://")[0]
+        raise ConfigError(
+            [
+                f"state: {scheme}:// is not supported by this version. "
+                "Name a directory; the journal is kept there."
+            ]
+        )
+    return Path(state) / FILE
+
+
+class Database:
+    """The file, open. `read` and `write` give a transaction; `write` commits it at the end of the block."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.before_commit: Callable[[Connection], Callable[[], None] | None] = lambda _: None
+        """Called at the end of every transaction that writes; what it gives is called after the commit."""
+        self._lock = threading.RLock()
+        if read_only:
+            if not path.exists():
+                raise StoreMissing(f"there is no journal at {path}. `mailrules run` creates it.")
+        else:
+            _create(path)
+        self._engine = _engine(path, read_only=read_only)
+        with self._translated():
+            self._connection = self._engine.connect()
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+            self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view. Keep it short: other threads wait, and the WAL grows."""
+        with self._lock, self._translated(), self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, durable when the block is left; undone if it raises."""
+        if self.read_only:
+            raise NotPermitted(f"{self.path} is open for reading only.")
+        with self._lock, self._translated():
+            with self._connection.begin():
+                yield self._connection
+                afterwards = self.before_commit(self._connection)
+            if afterwards is not None:
+                afterwards()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            if isinstance(error, exc.IntegrityError | exc.ProgrammingError):
+                raise  # ours, not the world's
+            raise _translate(error.orig, self.path) from error
+
+
+def _create(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives -wal and -shm the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise NotPermitted(f"cannot write the state in {path.parent}: {error.strerror}.") from error
+    except OSError as error:
+        raise _from_os(error, path) from error
+
+
+def _from_os(error: OSError, path: Path) -> StoreError | NotPermitted:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(
+            f"no room left for the journal in {path.parent}. Make room; nothing is done until then."
+        )
+    if error.errno == errno.EROFS:
+        return NotPermitted(f"cannot write the state in {path.parent}: {error.strerror}.")
+    return StoreError(f"the journal {path} can't be opened: {error.strerror}.")
+
+
+def _engine(path: Path, *, read_only: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        if not read_only:
+            return _connect(path, "mode=rw")
+        connection = _connect(path, "mode=ro")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchall()
+        except sqlite3.OperationalError:
+            connection.close()
+            if path.with_name(path.name + "-wal").exists():
+                raise
+            # Nobody has it open, and we may not create the -shm file that WAL mode wants.
+            connection = _connect(path, "immutable=1")
+        return connection
+
+    # StaticPool: the one connection, whichever thread asks.
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{options}",
+        uri=True,
+        timeout=BUSY,
+        check_same_thread=False,  # `Database` locks
+        isolation_level=None,  # BEGIN is ours (above), so that DDL is in the transaction too
+    )
+    try:
+        if options == "mode=rw":
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        # FULL: what is committed survives a power cut; 0.2 ms a transaction.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _translate(error: BaseException | None, path: Path) -> TransientError | PermanentError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return StoreFull(
+                f"no room left for the journal in {path.parent}. Make room; nothing is done until then."
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreBroken(
+                f"{path} is not a journal, or is damaged ({error}). Restore it from a backup, "
+                "or move it away to start anew."
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return NotPermitted(f"the journal {path} may not be written by this user.")
+        case sqlite3.SQLITE_CANTOPEN if not os.access(path, os.R_OK):
+            return NotPermitted(f"the journal {path} may not be read by this user.")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreError(f"another program keeps the journal {path} locked.")
+    return StoreError(f"the journal {path} fails: {error}.")

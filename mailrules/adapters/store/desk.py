@@ -1,0 +1,286 @@
+"""What waits for a person, and what a person decides: quarantine, pause, resume, retry, skip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from mailrules.adapters.store import schema
+from mailrules.adapters.store.counters import take
+from mailrules.adapters.store.database import Database
+from mailrules.adapters.store.effects import effect_key, insert_effects
+from mailrules.adapters.store.journal import Journal
+from mailrules.adapters.store.mailboxes import add_ranges, is_, remove_from_judged
+from mailrules.adapters.store.rows import EffectRow, PauseRow, State, Troubled
+from mailrules.adapters.store.schema import OPEN, effect, message, pause
+from mailrules.core.errors import PermanentError
+from mailrules.core.retry import next_try
+from mailrules.core.uidset import UidSet
+
+JUDGE = "judge"
+"""The action of a row that says: this message could not be judged, whatever the rule."""
+
+RETRIES: tuple[State, ...] = ("failed", "gone", "held", "later", "unknown")
+SKIPS: tuple[State, ...] = ("failed", "held", "later", "planned", "unknown")
+
+
+class Desk(Journal):
+    """The part of the store where troubles end and people decide."""
+
+    _database: Database
+    _instance: str
+
+    # -- messages that keep failing (R10) -------------------------------------------------------------
+    def defer(
+        self, account: str, mailbox: str, uidvalidity: int, uid: int, *, reason: str, at: datetime
+    ) -> int:
+        """Note that judging a message failed. Gives the tries so far; `next_try` of them None: quarantined.
+
+        A waiting message is not judged, and `deferred` says when its next try is due. A quarantined one
+        counts as judged: it is left alone until a person says `retry` or `skip`.
+        """
+        key = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity, "uid": uid}
+        with self._database.write() as connection:
+            found = connection.execute(select(message.c.tries).where(is_(message, key))).one_or_none()
+            tries = (found.tries if found else 0) + 1
+            wait = next_try(tries)
+            values: dict[str, Any] = {"tries": tries, "error": reason}
+            if wait is None:
+                values |= {"state": "quarantined", "next_try": None}
+            else:
+                values |= {"state": "waiting", "next_try": at + wait}
+            if found is None:
+                connection.execute(insert(message).values(**key, **values, recorded_at=at))
+            else:
+                connection.execute(update(message).where(is_(message, key)).values(**values))
+            if wait is None:
+                add_ranges(connection, account, mailbox, uidvalidity, UidSet([uid]))
+                self._say_quarantined(connection, key, reason, at)
+            return tries
+
+    def _say_quarantined(
+        self, connection: Connection, key: Mapping[str, Any], reason: str, at: datetime
+    ) -> None:
+        """A row in the log, so that there is an ID to say `retry` to."""
+        run = connection.execute(
+            insert(schema.run).values(
+                account=key["account"], mailbox=key["mailbox"], kind="new", rules_hash="", started_at=at,
+                ended_at=at, detail={},
+            )
+        ).lastrowid  # fmt: skip
+        name = connection.scalar(select(message.c.identity).where(is_(message, key))) or ""
+        row = {
+            **key, "run": run, "identity": name, "rule": "", "revision": "", "step": 0, "place": 0,
+            "action": JUDGE, "target": "", "arguments": {}, "leaves": False, "once": False, "again": 0,
+            "rendered": False, "on_unknown": "hold", "destination": None, "state": "failed", "tries": 0,
+            "next_try": None, "created_at": at, "ended_at": at, "changed_at": at,
+            "detail": {"error": reason, "quarantined": True}, "undoes": None, "undone": None,
+            "effect_key": effect_key((self._instance, *key.values(), JUDGE, run)),
+        }  # fmt: skip
+        insert_effects(connection, [row])
+
+    def deferred(self, account: str, mailbox: str, uidvalidity: int) -> dict[int, datetime]:
+        """Unjudged messages that wait: UID -> when their next try is due."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(message.c.uid, message.c.next_try).where(
+                    schema.TROUBLED,
+                    message.c.state == "waiting",
+                    message.c.account == account,
+                    message.c.mailbox == mailbox,
+                    message.c.uidvalidity == uidvalidity,
+                )
+            )
+            return {row.uid: row.next_try for row in rows}
+
+    def troubled(self, state: str | None = None) -> list[Troubled]:
+        """Messages that wait for another try at judging them, or are quarantined."""
+        query = (
+            select(message)
+            .where(schema.TROUBLED)
+            .order_by(message.c.account, message.c.mailbox, message.c.uid)
+        )
+        if state is not None:
+            query = query.where(message.c.state == state)
+        with self._database.read() as connection:
+            return [
+                Troubled(
+                    r.account, r.mailbox, r.uidvalidity, r.uid, r.state, r.tries, r.next_try, r.error or "",
+                    r.subject, r.message_id,
+                )
+                for r in connection.execute(query)
+            ]  # fmt: skip
+
+    def quarantine(self, ids: Sequence[int], *, reason: str, at: datetime) -> list[EffectRow]:
+        """Give these effects up after too many tries, and leave their messages to a person."""
+        with self._database.write() as connection:
+            rows = self._set(
+                connection, ids, ("planned", "later", "intent", "copied"), "failed", at,
+                {id_: {"error": reason, "quarantined": True} for id_ in ids}, None,
+            )  # fmt: skip
+            for row in rows:
+                connection.execute(
+                    update(message).where(is_(message, _key(row))).values(state="quarantined", error=reason)
+                )
+            return rows
+
+    # -- pause and resume ---------------------------------------------------------------------------
+    def paused(self) -> frozenset[str]:
+        """What is paused: `*`, `rule:NAME`, `account:NAME`, `mailbox:ACCOUNT/NAME`."""
+        with self._database.read() as connection:
+            return frozenset(connection.scalars(select(pause.c.target)))
+
+    def pauses(self) -> list[PauseRow]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(pause).order_by(pause.c.since))
+            return [PauseRow(r.target, r.since, r.reason) for r in rows]
+
+    def pause(self, target: str, *, reason: str, at: datetime) -> bool:
+        """Pause it until `resume`, over restarts too. False if it was paused already."""
+        with self._database.write() as connection:
+            if connection.scalar(select(pause.c.target).where(pause.c.target == target)) is not None:
+                return False
+            connection.execute(insert(pause).values(target=target, since=at, reason=reason))
+            return True
+
+    def resume(self, target: str, *, at: datetime) -> tuple[bool, int]:
+        """End a pause. Gives whether there was one, and how many held effects are planned again.
+
+        An effect stays held while something else that is paused covers it.
+        """
+        with self._database.write() as connection:
+            was = connection.execute(delete(pause).where(pause.c.target == target)).rowcount > 0
+            paused = frozenset(connection.scalars(select(pause.c.target)))
+            held = connection.execute(
+                select(effect.c.id, effect.c.rule, effect.c.account, effect.c.mailbox).where(
+                    OPEN, effect.c.state == "held"
+                )
+            ).all()
+            freed = [
+                r.id
+                for r in held
+                if (scope := covering(r.rule, r.account, r.mailbox))
+                and target in scope
+                and not scope & paused
+            ]
+            for start in range(0, len(freed), 500):
+                self._set(connection, freed[start : start + 500], ("held",), "planned", at, None, None)
+            return was, len(freed)
+
+    # -- retry and skip -----------------------------------------------------------------------------
+    def retry(self, ids: Sequence[int], *, at: datetime) -> list[EffectRow]:
+        """A person wants these done after all: planned again, tries from the start. All or none.
+
+        For a message that could not be judged, or a rule that could not be rendered, it is judged anew.
+        Raises PermanentError saying which can't be.
+        """
+        with self._database.write() as connection:
+            rows = self._chosen(connection, ids, RETRIES, "retry")
+            paused = frozenset(connection.scalars(select(pause.c.target)))
+            for row in rows:
+                stopped = covering(row.rule, row.account, row.mailbox) & paused
+                if row.state == "held" and stopped:
+                    name = sorted(stopped)[0]
+                    raise PermanentError(
+                        f"effect {row.id} is held because {in_words(name)} is paused. "
+                        f"`mailrules resume {'--all' if name == '*' else name.partition(':')[2]}` lets it go."
+                    )
+            for row in rows:
+                values: dict[str, Any] = {"tries": 0, "next_try": None, "ended_at": None}
+                if row.rendered:
+                    values["state"] = "planned"
+                else:
+                    self._judge_again(connection, row, at)
+                    values |= {
+                        "state": "skipped",
+                        "ended_at": at,
+                        "detail": {**row.detail, "judged_again": True},
+                    }
+                values |= {"changed_at": at, "change": take(connection, "change", 1)}
+                connection.execute(update(effect).where(effect.c.id == row.id).values(**values))
+                connection.execute(
+                    update(message)
+                    .where(is_(message, _key(row)), message.c.state == "quarantined")
+                    .values(state="judged", error=None, tries=0)
+                )
+        return [row for row in map(self.effect, ids) if row is not None]
+
+    def _judge_again(self, connection: Connection, row: EffectRow, at: datetime) -> None:
+        key = _key(row)
+        remove_from_judged(connection, row.account, row.mailbox, row.uidvalidity, row.uid)
+        connection.execute(
+            update(message).where(is_(message, key)).values(state="waiting", tries=0, next_try=at, error=None)
+        )
+        # What was planned beside it is planned anew; what may happen only once keeps its place.
+        stale = connection.scalars(
+            select(effect.c.id).where(
+                is_(effect, key), effect.c.state.in_(("planned", "held", "later")), ~effect.c.once
+            )
+        ).all()
+        for id_ in stale:
+            self._set(
+                connection, [id_], ("planned", "held", "later"), "skipped", at,
+                {id_: {"because": "the message is judged again"}}, None,
+            )  # fmt: skip
+
+    def skip(self, ids: Sequence[int], *, at: datetime) -> list[EffectRow]:
+        """A person does without these; their messages may leave then. All or none. Raises PermanentError."""
+        with self._database.write() as connection:
+            rows = self._chosen(connection, ids, SKIPS, "skip")
+            for start in range(0, len(rows), 500):
+                self._set(
+                    connection, [row.id for row in rows[start : start + 500]], SKIPS, "skipped", at,
+                    None, None,
+                )  # fmt: skip
+            for row in rows:
+                connection.execute(
+                    update(message)
+                    .where(is_(message, _key(row)), message.c.state == "quarantined")
+                    .values(state="judged", error=None)
+                )
+        return [row for row in map(self.effect, ids) if row is not None]
+
+    def _chosen(
+        self, connection: Connection, ids: Sequence[int], states: Sequence[State], verb: str
+    ) -> list[EffectRow]:
+        wrong: list[str] = []
+        rows: list[EffectRow] = []
+        for id_ in dict.fromkeys(ids):
+            row = self._find(connection, id_)
+            if row is None:
+                wrong.append(f"there is no effect {id_}")
+            elif row.state not in states:
+                state = "running now" if row.state in ("intent", "copied", "commit") else row.state
+                wrong.append(f"effect {id_} ({row.rule} {row.action}) is {state}")
+            else:
+                rows.append(row)
+        if wrong:
+            can = ", ".join(states)
+            raise PermanentError(
+                f"can't {verb}: {'; '.join(wrong)}. Only effects that are {can} can be; "
+                "`mailrules log` shows them."
+            )
+        return rows
+
+
+def covering(rule: str, account: str, mailbox: str) -> frozenset[str]:
+    """The pauses that would hold an effect of this rule in this mailbox."""
+    return frozenset({"*", f"rule:{rule}", f"account:{account}", f"mailbox:{account}/{mailbox}"})
+
+
+def in_words(target: str) -> str:
+    """A pause's target, for people."""
+    kind, _, name = target.partition(":")
+    return "everything" if target == "*" else f"{kind} '{name}'"
+
+
+def _key(row: EffectRow) -> dict[str, Any]:
+    return {
+        "account": row.account,
+        "mailbox": row.mailbox,
+        "uidvalidity": row.uidvalidity,
+        "uid": row.uid,
+    }

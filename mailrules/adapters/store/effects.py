@@ -1,0 +1,54 @@
+"""Rows of the effect table: written, read, and how they are called towards the world."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, insert, select
+
+from mailrules.adapters.store.counters import take
+from mailrules.adapters.store.rows import EffectRow
+from mailrules.adapters.store.schema import effect
+
+LARGEST_SET = 500
+"""Rows in one statement; a set of more is the caller's mistake (SQLite also limits bound variables)."""
+
+
+def effect_key(parts: tuple[object, ...]) -> str:
+    """What an effect is called towards the world: the same over retries, never the same twice (R3)."""
+    text = "\0".join(str(part) for part in parts)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return base64.b32encode(digest).decode().rstrip("=").lower()
+
+
+def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Within a transaction: write new effects; each row is given its id."""
+    if not rows:
+        return
+    first, change = take(connection, "effect", len(rows)), take(connection, "change", 1)
+    for id_, row in enumerate(rows, first):
+        row["id"], row["change"] = id_, change
+    connection.execute(insert(effect), rows)
+
+
+def chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Pieces that fit one statement."""
+    return (values[start : start + LARGEST_SET] for start in range(0, len(values), LARGEST_SET))
+
+
+_FIELDS = {"order": "place"} | {f.name: f.name for f in fields(EffectRow) if f.name != "order"}
+_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(effect.c[name] for name in _FIELDS.values())
+
+
+def select_effects() -> Any:
+    """A SELECT of what an EffectRow holds."""
+    return select(*_COLUMNS)
+
+
+def row_of(values: Any) -> EffectRow:
+    """From what `select_effects` gave, or from what was inserted."""
+    return EffectRow(**{name: values[column] for name, column in _FIELDS.items()})

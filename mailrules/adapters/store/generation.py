@@ -1,0 +1,89 @@
+"""Noticing that the journal was put back to an older copy (RELIABILITY R9).
+
+An old journal does not know what was forwarded since: going on with it would forward again. So a number
+in the journal grows while it is written, and a small file beside it follows. A journal that is behind
+its file is a restored one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from mailrules.adapters.store import schema
+from mailrules.adapters.store.counters import take
+from mailrules.adapters.store.database import StoreBroken
+from mailrules.clock import timer
+
+FILE = "generation"
+EVERY = 30.0
+"""Seconds of writing after which the number grows: how recent a copy must be to go unnoticed."""
+
+
+class Generation:
+    """The number in one journal and in the file beside it. Only the writer has one."""
+
+    def __init__(self, path: Path) -> None:
+        self._journal = path
+        self._file = path.with_name(FILE)
+        self._due = float("-inf")
+
+    def check(self, connection: Connection) -> None:
+        """Raises StoreBroken if the file knows of a later journal than this one."""
+        seen = _read(self._file)
+        if seen is None:
+            return
+        instance, number = seen
+        if instance != _instance(connection) or number > _number(connection):
+            raise StoreBroken(
+                f"{self._journal} is older than the last one used here: it was restored from a copy, or "
+                "replaced. What was forwarded since then would be forwarded again. Put the newest journal "
+                f"back; or, to accept that risk, remove {self._file} and start again."
+            )
+
+    def grow(self, connection: Connection) -> Callable[[], None] | None:
+        """Within a transaction: let the number grow, if it is time. Call the answer after the commit."""
+        if timer() < self._due:
+            return None
+        self._due = timer() + EVERY
+        number = take(connection, "generation", 1)
+        text = json.dumps({"instance": _instance(connection), "generation": number})
+
+        def follow() -> None:
+            # After the journal: killed in between, the journal is ahead of its file, which is harmless.
+            try:
+                _write(self._file, text)
+            except OSError:
+                self._due = float("-inf")  # a full disk stops the journal itself soon enough, and says so
+
+        return follow
+
+
+def _instance(connection: Connection) -> str | None:
+    return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == "instance"))
+
+
+def _number(connection: Connection) -> int:
+    found = connection.scalar(select(schema.counter.c.value).where(schema.counter.c.name == "generation"))
+    return found or 0
+
+
+def _read(path: Path) -> tuple[str, int] | None:
+    try:
+        data = json.loads(path.read_text())
+        return str(data["instance"]), int(data["generation"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # not there, or cut off while it was written: it proves nothing
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,216 @@
+"""The journal: what was decided, and how far each effect has come (RELIABILITY 1.3).
+
+::
+
+    planned → intent → [copied | commit] → done | later | failed | unknown | gone
+    held, later, failed, unknown → planned        a pause ends, a time comes, a person says `retry`
+    anything that waits → skipped                 a person says `skip`
+    would                                         dry run; never moves
+
+An arrow is one committed transaction that says where it comes from (compare and set): if a row is not
+there any more, somebody else has it, and `Fenced` is raised before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from mailrules.adapters.store.counters import take
+from mailrules.adapters.store.database import Database
+from mailrules.adapters.store.effects import LARGEST_SET, chunks, row_of, select_effects
+from mailrules.adapters.store.memory import Memory
+from mailrules.adapters.store.rows import EffectRow, State
+from mailrules.adapters.store.schema import OPEN, effect
+from mailrules.core.errors import TransientError
+
+ARROWS: Mapping[State, frozenset[State]] = {
+    # `done` straight from planned: `log` and `keep`, which are done by being recorded.
+    "planned": frozenset({"intent", "held", "done", "later", "failed", "gone", "skipped"}),
+    "held": frozenset({"planned", "skipped", "gone"}),
+    # intent again: recovery found that nothing had happened, and does it anew.
+    "intent": frozenset({"intent", "copied", "commit", "done", "later", "failed", "unknown", "gone", "held"}),
+    "copied": frozenset({"intent", "copied", "done", "later", "failed", "unknown", "gone", "held"}),
+    "commit": frozenset({"intent", "done", "later", "failed", "unknown", "gone"}),
+    "later": frozenset({"intent", "planned", "held", "failed", "gone", "skipped", "done", "later"}),
+    "failed": frozenset({"planned", "skipped"}),
+    "unknown": frozenset({"planned", "skipped", "done", "failed"}),
+    "done": frozenset(),
+    "gone": frozenset({"planned"}),
+    "skipped": frozenset(),
+    "would": frozenset(),
+}
+UNFINISHED: tuple[State, ...] = ("planned", "intent", "copied", "commit", "later")
+LETS_GO: tuple[State, ...] = ("done", "skipped", "would", "gone")
+_TIME_OF = {"intent": "intent_at", "commit": "commit_at"} | dict.fromkeys(
+    ("done", "failed", "unknown", "gone", "skipped"), "ended_at"
+)
+
+
+class Fenced(TransientError):
+    """An effect is no longer where we left it: paused, decided by a person, or another worker's."""
+
+
+class Journal(Memory):
+    """The part of the store that effects go through."""
+
+    _database: Database
+    _instance: str
+
+    def unfinished(self, account: str, mailbox: str, *, now: datetime) -> list[EffectRow]:
+        """What is to be done or to be recovered, by message, leaving last. `later` only when it is due."""
+        query = (
+            select_effects()
+            .where(
+                OPEN,
+                effect.c.state.in_(UNFINISHED),
+                effect.c.account == account,
+                effect.c.mailbox == mailbox,
+                (effect.c.state != "later") | (effect.c.next_try.is_(None)) | (effect.c.next_try <= now),
+            )
+            .order_by(effect.c.uidvalidity, effect.c.uid, effect.c.leaves, effect.c.place, effect.c.id)
+        )
+        with self._database.read() as connection:
+            return [row_of(r) for r in connection.execute(query).mappings()]
+
+    def due(self, account: str, mailbox: str) -> datetime | None:
+        """When the earliest `later` effect of this mailbox is to be tried again."""
+        with self._database.read() as connection:
+            earliest: datetime | None = connection.scalar(
+                select(func.min(effect.c.next_try)).where(
+                    OPEN,
+                    effect.c.state == "later",
+                    effect.c.account == account,
+                    effect.c.mailbox == mailbox,
+                )
+            )
+            return earliest
+
+    def advance(
+        self,
+        ids: Sequence[int],
+        *,
+        frm: State | Sequence[State],
+        to: State,
+        at: datetime,
+        detail: Mapping[int, Mapping[str, Any]] | None = None,
+        next_try: datetime | None = None,
+    ) -> list[EffectRow]:
+        """One arrow for a set, in one transaction. Gives the rows as they are now, in the order of `ids`.
+
+        Raises Fenced, with nothing written, if one of them is not in `frm`. `detail` is merged into what
+        is there. Going to `intent` counts a try before the attempt, so that one which kills the process
+        counts too.
+        """
+        sources = (frm,) if isinstance(frm, str) else tuple(frm)
+        with self._database.write() as connection:
+            return self._set(connection, ids, sources, to, at, detail, next_try)
+
+    def _set(
+        self,
+        connection: Connection,
+        ids: Sequence[int],
+        frm: Sequence[State],
+        to: State,
+        at: datetime,
+        detail: Mapping[int, Mapping[str, Any]] | None,
+        next_try: datetime | None,
+    ) -> list[EffectRow]:
+        if not ids:
+            return []
+        if len(ids) > LARGEST_SET:
+            raise ValueError(f"{len(ids)} effects in one set; at most {LARGEST_SET}")
+        frm = [state for state in frm if to in ARROWS[state]]
+        values: dict[str, Any] = {
+            "state": to,
+            "changed_at": at,
+            "change": take(connection, "change", 1),
+            "next_try": next_try if to == "later" else None,
+        }
+        if to in _TIME_OF:
+            values[_TIME_OF[to]] = at
+        if to == "intent":
+            values["tries"] = effect.c.tries + 1
+        wanted = effect.c.id.in_(ids)
+        moved = connection.execute(
+            update(effect).where(wanted, effect.c.state.in_(frm)).values(**values)
+        ).rowcount
+        if moved != len(set(ids)):
+            rows = connection.execute(select(effect.c.id, effect.c.state).where(wanted)).all()
+            raise Fenced(_why_fenced({r.id: r.state for r in rows}, ids, to, moved))
+        found = {r["id"]: r for r in connection.execute(select_effects().where(wanted)).mappings()}
+        if detail:
+            merged = {id_: {**found[id_]["detail"], **new} for id_, new in detail.items() if new}
+            if merged:
+                connection.execute(
+                    update(effect).where(effect.c.id == bindparam("this")).values(detail=bindparam("merged")),
+                    [{"this": id_, "merged": all_} for id_, all_ in merged.items()],
+                )
+            return [row_of({**found[id_], "detail": merged.get(id_, found[id_]["detail"])}) for id_ in ids]
+        return [row_of(found[id_]) for id_ in ids]
+
+    def blocking(self, ids: Sequence[int]) -> dict[int, int]:
+        """Of these leaving effects, those that must wait -> the effect on the same message they wait for.
+
+        A message leaves when everything else that any rule planned for it is done, or a person skipped
+        it. A rule whose template failed holds its message only for the run in which it failed.
+        """
+        other = effect.alias("other")
+        blocked: dict[int, int] = {}
+        with self._database.read() as connection:
+            for chunk in chunks(list(ids)):
+                for id_, by in connection.execute(
+                    select(effect.c.id, func.min(other.c.id))
+                    .join(
+                        other,
+                        (other.c.account == effect.c.account)
+                        & (other.c.mailbox == effect.c.mailbox)
+                        & (other.c.uidvalidity == effect.c.uidvalidity)
+                        & (other.c.uid == effect.c.uid)
+                        & (other.c.id != effect.c.id),
+                    )
+                    .where(
+                        effect.c.id.in_(chunk),
+                        ~other.c.leaves,
+                        other.c.state.not_in(LETS_GO),
+                        other.c.rendered | (other.c.run == effect.c.run),
+                    )
+                    .group_by(effect.c.id)
+                ):
+                    blocked[id_] = by
+        return blocked
+
+    def leaving(self, id_: int) -> bool:
+        """Whether another effect of the same run is to take this effect's message out of its mailbox."""
+        other = effect.alias("other")
+        with self._database.read() as connection:
+            found = connection.scalar(
+                select(other.c.id)
+                .join(
+                    effect,
+                    (other.c.account == effect.c.account)
+                    & (other.c.mailbox == effect.c.mailbox)
+                    & (other.c.uidvalidity == effect.c.uidvalidity)
+                    & (other.c.uid == effect.c.uid)
+                    & (other.c.run == effect.c.run),
+                )
+                .where(
+                    effect.c.id == id_,
+                    other.c.id != id_,
+                    other.c.leaves,
+                    other.c.state.not_in((*LETS_GO, "failed")),
+                )
+                .limit(1)
+            )
+            return found is not None
+
+
+def _why_fenced(states: Mapping[int, str], ids: Sequence[int], to: str, moved: int) -> str:
+    missing = [id_ for id_ in ids if id_ not in states]
+    if missing:
+        return f"effect {missing[0]} is no longer in the journal; nothing was done"
+    kinds = ", ".join(sorted(set(states.values())))
+    return f"{len(ids) - moved} of {len(ids)} effects can't go to {to}: they are {kinds}, somebody else's now"

@@ -1,0 +1,79 @@
+"""What the journal remembers of messages, by identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from sqlalchemy import Connection, select
+
+from mailrules.adapters.store.database import Database
+from mailrules.adapters.store.effects import chunks, row_of, select_effects
+from mailrules.adapters.store.rows import EffectRow
+from mailrules.adapters.store.schema import effect, message
+
+
+class Memory:
+    """The part of the store that knows what happened to a message."""
+
+    _database: Database
+
+    def effect(self, id_: int) -> EffectRow | None:
+        with self._database.read() as connection:
+            return self._find(connection, id_)
+
+    def _find(self, connection: Connection, id_: int) -> EffectRow | None:
+        row = connection.execute(select_effects().where(effect.c.id == id_)).mappings().one_or_none()
+        return None if row is None else row_of(row)
+
+    def effects_of(self, account: str, identity: str) -> list[EffectRow]:
+        """Every effect on a message, wherever it was, oldest first."""
+        query = (
+            select_effects()
+            .where(effect.c.account == account, effect.c.identity == identity)
+            .order_by(effect.c.id)
+        )
+        with self._database.read() as connection:
+            return [row_of(r) for r in connection.execute(query).mappings()]
+
+    def known(self, account: str, identities: Iterable[str]) -> set[str]:
+        """Those of these identities that the journal has seen in this account."""
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for chunk in chunks(sorted(set(identities))):
+                found.update(
+                    connection.scalars(
+                        select(message.c.identity).where(
+                            message.c.account == account, message.c.identity.in_(chunk)
+                        )
+                    )
+                )
+        return found
+
+    def history(
+        self, account: str, mailbox: str, identities: Iterable[str]
+    ) -> dict[str, Literal["ours", "returned"]]:
+        """How messages that appear in a mailbox came there, where we had a hand in it; others are absent.
+
+        `ours`: the last thing we did was to put it there (or we are at it). `returned`: the last thing
+        was to take it out of there, or to put it back by an undo: somebody wants it there.
+        """
+        known: dict[str, Literal["ours", "returned"]] = {}
+        with self._database.read() as connection:
+            for chunk in chunks(sorted(set(identities))):
+                for row in connection.execute(
+                    select(effect.c.identity, effect.c.destination, effect.c.undoes)
+                    .where(
+                        effect.c.account == account,
+                        effect.c.identity.in_(chunk),
+                        (
+                            (effect.c.destination == mailbox)
+                            & effect.c.state.in_(("intent", "copied", "done", "unknown"))
+                        )
+                        | ((effect.c.mailbox == mailbox) & effect.c.leaves & (effect.c.state == "done")),
+                    )
+                    .order_by(effect.c.changed_at, effect.c.id)
+                ):
+                    ours = row.destination == mailbox and row.undoes is None
+                    known[row.identity] = "ours" if ours else "returned"
+        return known

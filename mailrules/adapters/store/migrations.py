@@ -1,0 +1,66 @@
+"""From an older schema to this version's, in one transaction; never back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from mailrules.adapters.store import schema
+from mailrules.adapters.store.database import Database, StoreBroken
+
+Migration = Callable[[Connection], None]
+
+MIGRATIONS: Mapping[int, Migration] = {}
+"""`MIGRATIONS[n]` makes version n + 1 out of version n. It says its own DDL: `schema.py` moves on."""
+
+
+def migrate(
+    database: Database, *, migrations: Mapping[int, Migration] = MIGRATIONS, newest: int = schema.VERSION
+) -> None:
+    """Create the tables or bring them up to date. Raises StoreBroken if the journal is newer than we are."""
+    with database.write() as connection:
+        found = _version(connection)
+        if found is None:
+            schema.metadata.create_all(connection)
+            connection.execute(
+                insert(schema.meta),
+                [{"name": "version", "value": str(newest)}, {"name": "instance", "value": uuid.uuid4().hex}],
+            )
+            return
+        _refuse_newer(database, found, newest)
+        for version in range(found, newest):
+            migrations[version](connection)
+        if found < newest:
+            connection.execute(
+                update(schema.meta).where(schema.meta.c.name == "version").values(value=str(newest))
+            )
+
+
+def check(database: Database, *, newest: int = schema.VERSION) -> None:
+    """For a reader, who may not migrate: the journal must be of this version."""
+    with database.read() as connection:
+        found = _version(connection)
+    if found is None:
+        raise StoreBroken(f"{database.path} has no journal in it yet. `mailrules run` writes the first one.")
+    _refuse_newer(database, found, newest)
+    if found < newest:
+        raise StoreBroken(
+            f"{database.path} was written by an older mailrules. `mailrules run` brings it up to date."
+        )
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table("meta"):
+        return None
+    value = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == "version"))
+    return None if value is None else int(value)
+
+
+def _refuse_newer(database: Database, found: int, newest: int) -> None:
+    if found > newest:
+        raise StoreBroken(
+            f"{database.path} was written by a newer mailrules (journal version {found}; this one knows "
+            f"{newest}). Install that version again, or restore a backup made before it."
+        )

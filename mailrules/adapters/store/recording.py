@@ -1,0 +1,266 @@
+"""Recording what was decided: runs, rules in force, messages, planned effects, judged ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from mailrules.adapters.store import schema
+from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of
+from mailrules.adapters.store.journal import Journal
+from mailrules.adapters.store.mailboxes import settle
+from mailrules.adapters.store.rows import Decided, EffectRow, Kind
+from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text
+from mailrules.adapters.store.upsert import upsert
+from mailrules.core.actions.base import PlannedEffect
+from mailrules.core.uidset import UidSet
+
+
+class Recording(Journal):
+    """The part of the store that decisions go into."""
+
+    # -- runs and rules -----------------------------------------------------------------------------
+    def start_run(self, *, account: str, mailbox: str, kind: Kind, rules_hash: str, at: datetime) -> int:
+        """A pass over a mailbox begins. Gives its id."""
+        with self._database.write() as connection:
+            result = connection.execute(
+                insert(schema.run).values(
+                    account=account,
+                    mailbox=mailbox,
+                    kind=kind,
+                    rules_hash=rules_hash,
+                    started_at=at,
+                    detail={},
+                )
+            )
+            return int(result.lastrowid)
+
+    def end_run(
+        self,
+        run: int,
+        *,
+        at: datetime,
+        judged: int,
+        matched: int,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                update(schema.run)
+                .where(schema.run.c.id == run)
+                .values(ended_at=at, judged=judged, matched=matched, detail=dict(detail or {}))
+            )
+
+    def keep_rule(self, revision: str, name: str, text: str) -> None:
+        """Keep a rule's text by its content hash, so that the log can say later what was in force."""
+        with self._database.write() as connection:
+            upsert(
+                connection, rule_text, [{"revision": revision, "name": name, "text": text}], update_columns=()
+            )
+
+    def rule_text(self, revision: str, name: str) -> str | None:
+        with self._database.read() as connection:
+            return connection.scalar(
+                select(rule_text.c.text).where(rule_text.c.revision == revision, rule_text.c.name == name)
+            )
+
+    # -- deciding -----------------------------------------------------------------------------------
+    def record(
+        self,
+        run: int,
+        account: str,
+        mailbox: str,
+        uidvalidity: int,
+        decided: Sequence[Decided],
+        *,
+        judged: UidSet,
+        high_uid: int,
+        at: datetime,
+        again: bool = False,
+        hits: Mapping[str, int] | None = None,
+    ) -> list[EffectRow]:
+        """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction.
+
+        Gives the new rows, by message and order. A `once` effect that exists already, in any state, is
+        not planned a second time and gives no row; `again` asks for one more. `hits`: how many messages
+        each rule matched, where that is more than what its effects show (a rule that only stops).
+        """
+        place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
+        with self._database.write() as connection:
+            upsert(connection, message, [_message(d, place, at) for d in decided])
+            taken = self._once_taken(connection, account, decided)
+            rows: list[dict[str, Any]] = []
+            for one in decided:
+                identity = clean(one.identity.identity)
+                for order, planned in enumerate(one.effects):
+                    nth = _nth(taken, identity, planned, again=again)
+                    if nth is not None:
+                        rows.append(
+                            self._effect(
+                                planned, run=run, place=place, uid=one.uid, order=order, again=nth,
+                                identity=identity, at=at,
+                            )
+                        )  # fmt: skip
+            insert_effects(connection, rows)
+            settle(connection, account, mailbox, uidvalidity, judged, high_uid=high_uid)
+            _count_hits(connection, account, decided, hits, at)
+        return [row_of(values) for values in rows]
+
+    def _once_taken(
+        self, connection: Connection, account: str, decided: Sequence[Decided]
+    ) -> dict[tuple[str, ...], int]:
+        identities = {clean(d.identity.identity) for d in decided if any(e.once for e in d.effects)}
+        taken: dict[tuple[str, ...], int] = {}
+        for chunk in chunks(sorted(identities)):
+            for row in connection.execute(
+                select(
+                    effect.c.identity,
+                    effect.c.rule,
+                    effect.c.action,
+                    effect.c.target,
+                    func.max(effect.c.again),
+                )
+                .where(
+                    effect.c.account == account,
+                    effect.c.identity.in_(chunk),
+                    effect.c.once,
+                    effect.c.state != "would",
+                )
+                .group_by(effect.c.identity, effect.c.rule, effect.c.action, effect.c.target)
+            ):
+                taken[row[0], row[1], row[2], row[3]] = row[4]
+        return taken
+
+    def _effect(
+        self,
+        planned: PlannedEffect,
+        *,
+        run: int,
+        place: Mapping[str, Any],
+        uid: int,
+        order: int,
+        again: int,
+        identity: str,
+        at: datetime,
+    ) -> dict[str, Any]:
+        # A failed template left nothing to perform, so it uses up nothing either.
+        rendered = planned.state != "failed"
+        once = planned.once and rendered
+        named = planned.arguments.get("mailbox")
+        return {
+            **place,
+            "run": run,
+            "uid": uid,
+            "identity": identity,
+            "rule": planned.rule,
+            "revision": planned.revision,
+            "step": planned.step,
+            "place": order,
+            "action": planned.action,
+            "target": clean(planned.target),
+            "arguments": dict(planned.arguments),
+            "leaves": planned.leaves,
+            "once": once,
+            "again": again,
+            "rendered": rendered,
+            "on_unknown": planned.on_unknown,
+            "destination": named if isinstance(named, str) else None,
+            "effect_key": effect_key(
+                (
+                    self._instance,
+                    place["account"],
+                    identity,
+                    planned.rule,
+                    planned.action,
+                    planned.target,
+                    again,
+                )
+                if once
+                else (self._instance, place["account"], identity, planned.rule, planned.step, order, run, uid)
+            ),
+            "state": planned.state,
+            "tries": 0,
+            "next_try": None,
+            "created_at": at,
+            "ended_at": at if planned.state in ("failed", "skipped", "would") else None,
+            "changed_at": at,
+            "detail": {"because": planned.because} if planned.because else {},
+            "undoes": None,
+            "undone": None,
+        }
+
+    def answered(
+        self, id_: int, answers: Sequence[PlannedEffect], *, detail: Mapping[str, Any], at: datetime
+    ) -> list[EffectRow]:
+        """A script is done and asked for more: both in one transaction. Gives the new rows."""
+        with self._database.write() as connection:
+            (asked,) = self._set(connection, [id_], ("intent", "commit"), "done", at, {id_: detail}, None)
+            place = {"account": asked.account, "mailbox": asked.mailbox, "uidvalidity": asked.uidvalidity}
+            rows = [
+                self._effect(
+                    planned, run=asked.run, place=place, uid=asked.uid, order=asked.order + 1 + n, again=0,
+                    identity=asked.identity, at=at,
+                )
+                for n, planned in enumerate(answers)
+            ]  # fmt: skip
+            insert_effects(connection, rows)
+        return [row_of(values) for values in rows]
+
+
+def _message(one: Decided, place: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    told = one.identity
+    return {
+        **place,
+        "uid": one.uid,
+        "identity": told.identity,
+        "message_id": told.message_id or None,
+        "subject": told.subject or None,
+        "sender": told.sender or None,
+        "internaldate": told.internaldate,
+        "size": told.size,
+        "flags": None if told.flags is None else sorted(told.flags),
+        "state": "judged",
+        "recorded_at": at,
+    }
+
+
+def _nth(
+    taken: dict[tuple[str, ...], int], identity: str, planned: PlannedEffect, *, again: bool
+) -> int | None:
+    """Which time this effect is asked for, from 0; None: it had its one time."""
+    if not planned.once or planned.state in ("failed", "would"):
+        return 0
+    key = (identity, planned.rule, planned.action, clean(planned.target))
+    if key not in taken:
+        taken[key] = 0
+    elif again:
+        taken[key] += 1
+    else:
+        return None
+    return taken[key]
+
+
+def _count_hits(
+    connection: Connection,
+    account: str,
+    decided: Sequence[Decided],
+    hits: Mapping[str, int] | None,
+    at: datetime,
+) -> None:
+    if hits is None:
+        counted: dict[str, int] = {}
+        for one in decided:
+            for rule in {e.rule for e in one.effects if e.state != "would"}:
+                counted[rule] = counted.get(rule, 0) + 1
+        hits = counted
+    for rule, count in hits.items():
+        moved = connection.execute(
+            update(rule_hits)
+            .where(rule_hits.c.rule == rule, rule_hits.c.account == account)
+            .values(hits=rule_hits.c.hits + count, last_at=at)
+        )
+        if not moved.rowcount:
+            connection.execute(insert(rule_hits).values(rule=rule, account=account, hits=count, last_at=at))

@@ -1,0 +1,34 @@
+"""Backoff."""
+
+import random
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailrules.core.retry import LADDER, full_jitter, next_try
+
+
+@pytest.mark.parametrize(("tries", "rung"), list(enumerate(LADDER, 1)))
+def test_each_rung_is_spread_by_half(tries: int, rung: timedelta) -> None:
+    """The n-th failure waits the n-th rung, half more or less, and uses the whole of that span."""
+    rng = random.Random(tries)
+    waits = [next_try(tries, rng) for _ in range(500)]
+    assert all(wait is not None and rung * 0.5 <= wait <= rung * 1.5 for wait in waits)
+    assert min(w for w in waits if w) < rung * 0.6
+    assert max(w for w in waits if w) > rung * 1.4
+
+
+def test_after_the_ladder_it_is_enough() -> None:
+    """After the first try and five more there is no next one."""
+    assert next_try(5) is not None
+    assert next_try(6) is None
+
+
+@given(st.integers(0, 10_000), st.integers())
+def test_full_jitter_stays_in_bounds(failures: int, seed: int) -> None:
+    """However many failures: never negative, never over five minutes, never over 2^n."""
+    wait = full_jitter(failures, random.Random(seed))
+    assert 0 <= wait <= 300
+    assert failures > 8 or wait <= 2**failures
