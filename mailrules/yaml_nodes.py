@@ -96,7 +96,8 @@ class Document:
         key, node, depth = self._walk(path)
         if node is None:
             return Place(self.source.name, 1, 1)
-        if key is not None and (at == "key" or depth < len(path)):
+        inside = depth < len(path) and node.kind != "scalar"
+        if key is not None and (at == "key" or inside):
             return key.place
         return node.place
 

@@ -1,0 +1,201 @@
+"""The configuration: finding the file, reading it whole, every error with its place, or a Config.
+
+No network and no passwords here: a Config says where a password is kept, and is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from mailrules.config_accounts import Account, Accounts, apply_defaults
+from mailrules.config_include import Assembly
+from mailrules.config_lint import lint
+from mailrules.config_lists import Lists
+from mailrules.config_rules import Rules
+from mailrules.config_server import Smtp
+from mailrules.config_settings import Settings, read_settings
+from mailrules.config_tests import read_tests
+from mailrules.core.conditions.base import ParseContext
+from mailrules.core.errors import ConfigError, Problem, Report
+from mailrules.core.rule import Rule
+from mailrules.yaml_nodes import Document, Place
+from mailrules.yaml_source import compose, read
+
+__all__ = [
+    "Account",
+    "Config",
+    "Examination",
+    "Finding",
+    "Settings",
+    "Smtp",
+    "examine",
+    "find",
+    "load",
+    "parse",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to say about the file, and where."""
+
+    place: Place
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A file without errors. `files` are all that were read, those of lists included.
+
+    `text_hash` is the hash of their contents: another hash means another rule set. `warnings` are lines
+    `FILE:LINE:COLUMN: message`. `tests` are raw data.
+    """
+
+    path: FilePath
+    files: tuple[FilePath, ...]
+    accounts: Mapping[str, Account]
+    rules: tuple[Rule, ...]
+    settings: Settings
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tests: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+    text_hash: str = ""
+    document: Document | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What reading gave: a Config, unless there are errors; and every finding, sorted by place."""
+
+    config: Config | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+
+def find(explicit: FilePath | None = None, *, environ: Mapping[str, str] = os.environ) -> FilePath:
+    """Where the file is (SPEC section 2). Raises ConfigError that says where it looked."""
+    if explicit is not None:
+        return explicit
+    if environ.get("MAILRULES_CONFIG"):
+        return FilePath(environ["MAILRULES_CONFIG"])
+    home = FilePath(environ.get("HOME") or "/")
+    base = FilePath(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    places = [
+        FilePath("rules.yaml"),
+        base / "mailrules" / "rules.yaml",
+        FilePath("/etc/mailrules/rules.yaml"),
+    ]
+    for place in places:
+        if os.path.lexists(place):
+            return place
+    looked = ", ".join(str(place if place.is_absolute() else f"./{place}") for place in places)
+    raise ConfigError(
+        [f"no configuration file. Looked for {looked}. Write one there, or name it with --config FILE."]
+    )
+
+
+def load(path: FilePath, *, environ: Mapping[str, str] = os.environ) -> Config:
+    """The file and all it includes. Raises ConfigError with every problem, `FILE:LINE:COLUMN: message`."""
+    return _sound(examine(path, environ=environ))
+
+
+def parse(text: str, name: str = "rules.yaml", *, environ: Mapping[str, str] = os.environ) -> Config:
+    """The same from text; relative paths start in the directory of `name`."""
+    path = FilePath(name)
+    document = compose(text, name, directory=path.parent)
+    return _sound(_examine(document, path, environ))
+
+
+def examine(path: FilePath, *, environ: Mapping[str, str] = os.environ) -> Examination:
+    """Like `load`, but errors and warnings come back side by side. Raises nothing for what is wrong."""
+    return _examine(read(path), path, environ)
+
+
+def _sound(examination: Examination) -> Config:
+    if examination.config is None:
+        raise ConfigError(str(finding) for finding in examination.errors)
+    return examination.config
+
+
+def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Examination:
+    assembly = Assembly(main, path)
+    document = assembly.document
+    apply_defaults(document)
+    data = document.data if isinstance(document.data, dict) else {}
+    report = Report()
+    if main.root is not None and main.root.value is None:
+        report.error(
+            (), "the file is empty. Begin with 'accounts:' and 'rules:'; rules.example.yaml shows how."
+        )
+    settings = read_settings(data.get("settings"), report, directory=main.source.directory)
+    reader = Lists(document, report)
+    lists = reader.read(data.get("lists", {}))
+    declared = data.get("accounts", {})
+    accounts = Accounts(document, report, environ).read(declared)
+    rules = Rules(
+        document,
+        report,
+        accounts=accounts,
+        declared=frozenset(declared),
+        lists=lists,
+        conditions=ParseContext(lists=lists, timezone=settings.timezone),
+    ).read(data.get("rules", []))
+    rule_names = frozenset(
+        str(rule["name"])
+        for rule in data.get("rules", [])
+        if isinstance(rule, dict) and isinstance(rule.get("name"), str)
+    )
+    tests = read_tests(data.get("tests", []), report, rules=rule_names)
+    lint(rules, data.get("rules", []), declared, report)
+    found = [Finding(*each) for each in assembly.found]
+    found += [_finding(document, problem) for problem in report.problems]
+    order = {each.source.name: index for index, each in enumerate(assembly.documents)}
+    found.sort(key=lambda f: (order.get(f.place.file, 0), f.place.line, f.place.column))
+    findings = tuple(dict.fromkeys(found))
+    if any(finding.severity == "error" for finding in findings):
+        return Examination(None, findings)
+    config = Config(
+        path=path,
+        files=(*assembly.paths, *reader.files),
+        accounts=accounts,
+        rules=rules,
+        settings=settings,
+        lists=lists,
+        tests=tuple(tests),
+        warnings=tuple(str(finding) for finding in findings),
+        text_hash=_text_hash(assembly, reader),
+        document=document,
+    )
+    return Examination(config, findings)
+
+
+def _finding(document: Document, problem: Problem) -> Finding:
+    message = problem.message
+    node = document.node(problem.path)
+    if problem.severity == "error" and problem.at == "value" and node is not None and node.value is None:
+        if node.written:
+            message += f" If the text {node.written} is meant, quote it."
+        elif node.source.text[node.start :].lstrip(" ").startswith("#"):
+            message += " What follows '#' is a comment: quote it, if it is the value."
+    return Finding(document.position(problem.path, problem.at), message, problem.severity)
+
+
+def _text_hash(assembly: Assembly, lists: Lists) -> str:
+    digest = hashlib.sha256()
+    for document in assembly.documents:
+        digest.update(hashlib.sha256(document.source.text.encode()).digest())
+    for content in lists.files.values():
+        digest.update(bytes.fromhex(content))
+    return digest.hexdigest()

@@ -1,0 +1,49 @@
+"""What is right in the file but can't be meant: warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mailrules.config_accounts import Account
+from mailrules.core.errors import Report
+from mailrules.core.rule import Rule
+
+
+def lint(rules: Sequence[Rule], data: Sequence[Any], accounts: Mapping[str, Account], report: Report) -> None:
+    """Warn about rules that can't run. `data` is the list under `rules`; rules know their place by name."""
+    places = {item.get("name"): index for index, item in enumerate(data) if isinstance(item, dict)}
+    closed: list[tuple[Rule, frozenset[str]]] = []
+    for rule in rules:
+        index = places.get(rule.name)
+        if index is None or not rule.enabled:
+            continue
+        before = next((first for first, why in closed if _covers(first, rule, why)), None)
+        if before is not None:
+            report.warning(
+                ("rules", index),
+                f"the rule '{rule.name}' is never reached: '{before.name}' takes every message before it. "
+                "Move it up.",
+            )
+        always = data[index].get("when") == "always" and data[index].get("unless") is None
+        if always and rule.schedule is None and not rule.dry_run and rule.on_return == "leave":
+            ends = {"stop"} if rule.stop else set()
+            if rule.leaves:
+                ends.add("leaves")
+            if ends:
+                closed.append((rule, frozenset(ends)))
+    if not accounts and rules:
+        report.warning(("rules",), "there are no accounts: nothing is watched. Add accounts.", at="key")
+
+
+def _covers(first: Rule, rule: Rule, ends: frozenset[str]) -> bool:
+    """Whether `rule` sees only messages that `first` has stopped or taken."""
+    if rule.schedule is not None and "stop" not in ends:
+        return False  # scheduled rules look at earlier rules only for their `stop`
+    if rule.on_return == "apply":
+        return False
+    for name in ("accounts", "mailboxes"):
+        outer, inner = getattr(first, name), getattr(rule, name)
+        if outer is not None and (inner is None or not set(inner) <= set(outer)):
+            return False
+    return True
