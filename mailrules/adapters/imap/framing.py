@@ -23,7 +23,7 @@ class Limits:
     """What one command may cost; past it the connection is given up (hostile or broken server)."""
 
     literal: int = 32 << 20
-    line: int = 1 << 20
+    line: int = 16 << 20
     search_line: int = 32 << 20
     octets: int = 64 << 20
     seconds: float = 120.0

@@ -472,12 +472,13 @@ class Client(IMAPClient):  # type: ignore[misc]
         assert status is not None
         return Reply(status, untagged)
 
-    def start(self, line: bytes) -> tuple[bytes, Status | None]:
+    def start(self, line: bytes, *, seconds: float) -> tuple[bytes, Status | None]:
         """Send a command that the server answers with `+` (IDLE). A Status means it refused."""
         refuse_control(line)
         tag = self.wire._new_tag()
         del self.wire.tagged_commands[tag]
         self.wire.begin(tag)
+        self.wire.within(seconds)
         self.wire.send(tag + b" " + line + b"\r\n")
         return tag, self._await(tag, [], go_ahead=True)
 

@@ -1,0 +1,582 @@
+"""One login on one server: connecting, mailboxes, IDLE."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import mailrules
+from mailrules.adapters.imap.framing import Limits, Response, Status
+from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.adapters.imap.names import Namespace, Namespaces
+from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
+from mailrules.adapters.imap.tokens import Unreadable, flags, number, pairs, tokens
+from mailrules.adapters.imap.transport import (
+    Client,
+    ConnectionLost,
+    Reply,
+    Security,
+    TlsError,
+    Verbatim,
+    astring,
+    quoted,
+)
+from mailrules.core.errors import PermanentError, TransientError
+
+__all__ = [
+    "Connection", "ConnectionLost", "Limits", "Login", "LoginRefused", "Mailbox", "MailboxInfo",
+    "MailboxStatus", "NoSuchMailbox", "Refused", "TlsError",
+]  # fmt: skip
+
+IDLE_ANSWER = 30.0
+"""Seconds a server has to answer IDLE and DONE; a frozen one is found out by it (RELIABILITY section 4)."""
+GOODBYE = 2.0
+SPECIAL_USES = {
+    name.lower(): name
+    for name in ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash")
+}
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in. `password` is called when the connection is opened, and may raise.
+
+    `special_use`: "\\\\Archive" -> mailbox, for what the server does not say. `tls`: instead of the
+    default context, which trusts the system's authorities.
+    """
+
+    account: str
+    host: str
+    port: int
+    security: Security
+    username: str
+    password: Callable[[], str]
+    special_use: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxInfo:
+    """A mailbox as LIST tells it. `name` is the file's spelling; `wire` the server's own bytes."""
+
+    name: str
+    wire: bytes
+    flags: frozenset[str] = frozenset()  # lower case
+    special_use: tuple[str, ...] = ()
+    selectable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    messages: int
+    uidnext: int | None
+    uidvalidity: int
+
+
+class Connection:
+    """Owned by one thread at a time; `abort` alone may come from another.
+
+    Raises TransientError when the connection is lost (it is then closed), PermanentError when the
+    server refuses. `create_mailboxes` may be a function that says whether this one may be created.
+    """
+
+    def __init__(
+        self,
+        login: Login,
+        *,
+        limits: Limits | None = None,
+        create_mailboxes: bool | Callable[[str], bool] = True,
+    ) -> None:
+        self.login = login
+        self.capabilities: frozenset[str] = frozenset()
+        self.server: dict[str, str] = {}  # what the server's ID says
+        self.alerts: list[str] = []
+        self.namespaces = Namespaces()
+        # What was learned of this server's ways, for this package.
+        self.refused_searches: set[str] = set()
+        self.esearch_broken = False
+        self.move_broken = False
+        self.expunge_broken = False
+        self.identity_scheme: str | None = None
+        self._limits = limits or Limits()
+        self._create_mailboxes = create_mailboxes
+        self._client: Client | None = None
+        self._scrub: Callable[[str], str] = str
+        self._aborted = False
+        self._listed: dict[str, MailboxInfo] = {}
+        self._plain_list = False
+        self._idle_refused = False
+        self._idle_tag: bytes | None = None
+        self._selected: Mailbox | None = None
+        self._selecting = False
+        self._exists = 0
+        self._news = False
+
+    # -- opening and closing ----------------------------------------------------------------------
+    def open(self) -> None:
+        """Connect, TLS, greeting, log in, learn what the server can do.
+
+        Raises TransientError, LoginRefused, TlsError or another PermanentError; then nothing is open.
+        """
+        login = self.login
+        password = login.password()
+        self._scrub = lambda text: text.replace(password, "***") if password else text
+        try:
+            self._client = Client(
+                login.host,
+                login.port,
+                security=login.security,
+                context=login.tls,
+                timeout=login.timeout,
+                limits=self._limits,
+            )
+            self._client.wire.observer = self._observe
+            if self._aborted:
+                raise ConnectionLost("aborted")
+            self._log_in(password)
+            self._learn()
+        except (TransientError, PermanentError) as error:
+            self._shut()
+            error.args = tuple(self._scrub(str(arg)) for arg in error.args)
+            raise
+
+    def _log_in(self, password: str) -> None:
+        status = self.client.log_in(self.login.username, password)
+        if status.status != "OK":
+            raise login_failure(status)
+
+    def _learn(self) -> None:
+        """Ask again what it can do: after login the answer differs, and Gmail's and Exchange's must."""
+        self._selected = None
+        self._idle_tag = None
+        reply = self.command("asking for capabilities", b"CAPABILITY")
+        for response in reply.untagged:
+            if response[0][:13].upper() == b"* CAPABILITY ":
+                words = response[0][13:].decode("ascii", "replace").replace('"', "").upper().split()
+                self.capabilities = frozenset(words)
+        self.client.wire.capabilities = tuple(self.capabilities)
+        if "ID" in self.capabilities:
+            # Before SELECT: 163.com lets nobody in who does not say who they are.
+            reply = self.client.command(
+                b'ID ("name" "mailrules" "version" ', quoted(mailrules.__version__).encode(), b")"
+            )
+            self.server = _server_id(reply)
+        self.namespaces = self._namespaces()
+
+    def _namespaces(self) -> Namespaces:
+        if "NAMESPACE" in self.capabilities:
+            for response in self.client.command(b"NAMESPACE").untagged:
+                if response[0][:12].upper() == b"* NAMESPACE ":
+                    try:
+                        found = Namespaces.read(tokens(response, 12))
+                    except Unreadable:
+                        found = None
+                    if found is not None:
+                        return found
+        for response in self.client.command(b'LIST "" ""').untagged:
+            if response[0][:7].upper() == b"* LIST ":
+                try:
+                    delimiter = tokens(response, 7)[1]
+                except (Unreadable, IndexError):
+                    continue
+                return Namespaces(Namespace("", delimiter.decode("latin-1") if delimiter else None))
+        return Namespaces()
+
+    def reopen(self) -> None:
+        """After the server sent too much: a new connection, the same mailbox selected again."""
+        selected = self._selected
+        self._shut()
+        self.open()
+        if selected is not None:
+            self.reselect(selected)
+
+    def close(self) -> None:
+        """LOGOUT, at most two seconds. Never raises."""
+        client = self._client
+        if client is None:
+            return
+        wire = client.wire
+        if not wire.dead:
+            wire._leaving = True
+            wire.observer = None
+            try:
+                if self._idle_tag is not None:
+                    wire.begin()
+                    wire.within(GOODBYE)
+                    wire.send(b"DONE\r\n")
+                client.command(b"LOGOUT", seconds=GOODBYE)
+            except (TransientError, PermanentError):
+                pass
+        self._shut()
+
+    def abort(self) -> None:
+        """From any thread: whatever the owner waits for ends at once, as a lost connection."""
+        self._aborted = True
+        if self._client is not None:
+            self._client.wire.abort_io()
+
+    def _shut(self) -> None:
+        self._idle_tag = None
+        self._selected = None
+        if self._client is not None:
+            self._client.wire.shutdown()
+
+    @property
+    def client(self) -> Client:
+        """The client underneath, for this package only."""
+        if self._client is None:
+            raise ConnectionLost(f"{self.login.host}: not connected")
+        return self._client
+
+    @property
+    def alive(self) -> bool:
+        return self._client is not None and not self._client.wire.dead
+
+    def fileno(self) -> int:
+        return self.client.wire.sock.fileno()
+
+    def command(self, doing: str, *parts: bytes | Verbatim) -> Reply:
+        """Send a command; NO and BAD raise TransientError or Refused. `doing` starts the message."""
+        reply = self.client.command(*parts)
+        if not reply.ok:
+            raise self.failure(reply.status, doing)
+        return reply
+
+    def failure(self, status: Status, doing: str) -> TransientError | Refused:
+        """The exception for a NO or BAD."""
+        error = failure(status, doing)
+        error.args = tuple(self._scrub(str(arg)) for arg in error.args)
+        return error
+
+    # -- what comes unasked -------------------------------------------------------------------------
+    def _observe(self, response: Response) -> None:
+        """Every untagged response passes here, whatever command it came with."""
+        first = response[0]
+        match = _COUNT.match(first)
+        if match is not None:
+            if match[2].upper() == b"EXISTS":
+                # mail.ru has sent "9.3736e+06": what can't be read may be news
+                count = int(match[1]) if match[1].isdigit() else self._exists + 1
+                if count != self._exists and not self._selecting:
+                    self._news = True
+                self._exists = count
+            else:
+                self._exists = max(0, self._exists - 1)
+            return
+        status = Status.parse(first[2:])
+        if status is None:
+            return
+        if status.code == "ALERT" and len(self.alerts) < 20 and status.text not in self.alerts:
+            self.alerts.append(self._scrub(status.text))
+        elif status.code == "UIDVALIDITY" and self._selected is not None and not self._selecting:
+            if status.data != str(self._selected.uidvalidity).encode():
+                name = self._selected.name
+                raise self.client.wire.lost(f"mailbox '{name}' was numbered anew while we used it")
+        elif status.code == "PERMANENTFLAGS" and self._selected is not None and not self._selecting:
+            self._selected.permanent_flags = _flag_list(status.data)
+
+    @property
+    def news(self) -> bool:
+        """Whether the number of messages has changed since the mailbox was last asked for its UIDs."""
+        return self._news
+
+    def no_news(self) -> None:
+        """The mailbox is about to be asked for its UIDs."""
+        self._news = False
+
+    # -- mailboxes ----------------------------------------------------------------------------------
+    def mailboxes(self, patterns: Sequence[str] = ("*",)) -> list[MailboxInfo]:
+        """The mailboxes whose name matches one of the globs, sorted. What LIST can't tell is left out."""
+        self._list()
+        return sorted(
+            (info for info in self._listed.values() if any(_matches(info.name, p) for p in patterns)),
+            key=lambda info: info.name,
+        )
+
+    def _list(self) -> None:
+        found: list[Response] = []
+        if {"LIST-EXTENDED", "SPECIAL-USE"} <= self.capabilities and not self._plain_list:
+            reply = self.client.command(b'LIST "" "*" RETURN (SPECIAL-USE)')
+            found = [r for r in reply.untagged if r[0][:7].upper() == b"* LIST "] if reply.ok else []
+            # Proton says BAD, Strato says nothing at all: ask the plain way from now on
+            self._plain_list = not found
+        if not found:
+            reply = self.command("listing mailboxes", b'LIST "" "*"')
+            found = [r for r in reply.untagged if r[0][:7].upper() == b"* LIST "]
+        listed: dict[str, MailboxInfo] = {}
+        for response in found:
+            info = self._read_list(response)
+            if info is not None:
+                listed.setdefault(info.name, info)
+        self._listed = listed
+
+    def _read_list(self, response: Response) -> MailboxInfo | None:
+        try:
+            attributes, delimiter, wire = tokens(response, 7)[:3]
+            words = frozenset(word.lower() for word in flags(attributes))
+        except (Unreadable, ValueError):
+            return None
+        if not isinstance(wire, bytes):
+            return None
+        name = self.namespaces.from_wire(wire, delimiter.decode("latin-1") if delimiter else None)
+        if name is None:
+            return None
+        return MailboxInfo(
+            name=name,
+            wire=wire,
+            flags=words,
+            special_use=tuple(SPECIAL_USES[word] for word in sorted(words & SPECIAL_USES.keys())),
+            selectable=not words & {"\\noselect", "\\nonexistent"},
+        )
+
+    def special_use(self) -> Mapping[str, str]:
+        """RFC 6154: "\\\\Archive" -> mailbox. What the server does not say, the account's file may."""
+        found = dict(self.login.special_use)
+        told: dict[str, str] = {}
+        for info in self.mailboxes():
+            for use in info.special_use:
+                if info.selectable:
+                    told.setdefault(use, info.name)
+        if "X-GM-EXT-1" in self.capabilities and "\\All" in told:
+            told.setdefault("\\Archive", told["\\All"])  # Gmail archives by taking the label away
+        return found | told
+
+    def wire_name(self, name: str) -> bytes:
+        """The server's own bytes for a mailbox if it was listed, else its encoding."""
+        info = self._listed.get(name)
+        return info.wire if info is not None else self.namespaces.to_wire(name)
+
+    def status(self, name: str) -> MailboxStatus:
+        """How many messages, and the numbers that UIDs depend on. Raises NoSuchMailbox."""
+        doing = f"asking about mailbox '{name}'"
+        reply = self.client.command(
+            b"STATUS ", astring(self.wire_name(name)), b" (MESSAGES UIDNEXT UIDVALIDITY)"
+        )
+        if not reply.ok:
+            raise self.mailbox_failure(reply.status, name, doing)
+        for response in reply.untagged:
+            if response[0][:9].upper() == b"* STATUS ":
+                try:
+                    answer = pairs(tokens(response, 9)[1])
+                    uidnext = answer.get(b"UIDNEXT")
+                    return MailboxStatus(
+                        number(answer[b"MESSAGES"]),
+                        number(uidnext) if uidnext else None,
+                        number(answer[b"UIDVALIDITY"]),
+                    )
+                except (Unreadable, LookupError, TypeError):
+                    continue
+        before = self._selected
+        mailbox = self.select(name, read_only=True)  # 163.com answers STATUS with an empty list
+        found = MailboxStatus(mailbox.exists, mailbox.uidnext, mailbox.uidvalidity)
+        if before is not None:
+            self.reselect(before)
+        return found
+
+    def may_create(self, name: str) -> bool:
+        """Whether a missing mailbox may be created."""
+        allowed = self._create_mailboxes
+        return allowed(name) if callable(allowed) else allowed
+
+    def create(self, name: str) -> None:
+        """Create a mailbox and subscribe to it. One that exists already is fine."""
+        wire = self.namespaces.to_wire(name)
+        reply = self.client.command(b"CREATE ", astring(wire))
+        if not reply.ok and reply.status.code != "ALREADYEXISTS":
+            known = any(info.name == name for info in self.mailboxes())
+            if not known:
+                raise self.failure(reply.status, f"creating mailbox '{name}'")
+        self.client.command(b"SUBSCRIBE ", astring(wire))  # a refusal is no harm
+
+    def append(
+        self, name: str, raw: bytes, flags: Sequence[str] = (), *, seconds: float | None = None
+    ) -> tuple[int, int] | None:
+        """Put a message into a mailbox. Returns (UIDVALIDITY, UID) if the server tells."""
+        if not raw.endswith(b"\r\n"):
+            raw += b"\r\n"  # Yahoo refuses a message without
+        words = b"(" + b" ".join(flag.encode() for flag in flags) + b") " if flags else b""
+        reply = self.client.command(
+            b"APPEND ", astring(self.wire_name(name)), b" " + words, Verbatim(raw), seconds=seconds
+        )
+        if not reply.ok:
+            raise self.mailbox_failure(reply.status, name, f"appending to mailbox '{name}'")
+        if reply.status.code == "APPENDUID":
+            numbers = reply.status.data.split()
+            if len(numbers) == 2 and all(n.isdigit() for n in numbers):
+                return int(numbers[0]), int(numbers[1])
+        return None
+
+    # -- selecting ------------------------------------------------------------------------------------
+    def selected(self, name: str) -> Mailbox | None:
+        """The mailbox selected now, if it is this one and may be changed."""
+        mailbox = self._selected
+        if mailbox is not None and mailbox.name == name and self.alive and not mailbox.examined:
+            return mailbox
+        return None
+
+    def select(self, name: str, *, read_only: bool = False) -> Mailbox:
+        """SELECT or EXAMINE. Raises NoSuchMailbox."""
+        name = "INBOX" if name.upper() == "INBOX" else name
+        info = self._listed.get(name)
+        if info is not None and not info.selectable:
+            raise NoSuchMailbox(f"mailbox '{name}' can't hold messages, only other mailboxes.")
+        reply = self._select(self.wire_name(name), read_only=read_only)
+        if not reply.ok and name != "INBOX":
+            self._list()  # it may be spelled on the wire as nobody else would spell it
+            info = self._listed.get(name)
+            if info is not None and info.selectable and info.wire != self.namespaces.to_wire(name):
+                reply = self._select(info.wire, read_only=read_only)
+        if not reply.ok:
+            raise self.mailbox_failure(reply.status, name, f"selecting mailbox '{name}'")
+        mailbox = Mailbox(self, name, examined=read_only)
+        self._take_in(mailbox, reply)
+        return mailbox
+
+    def reselect(self, mailbox: Mailbox) -> None:
+        """Select a mailbox again that was selected before. TransientError if its UIDs are not the same."""
+        if self._idle_tag is not None:
+            self.done()
+        reply = self._select(self.wire_name(mailbox.name), read_only=mailbox.examined)
+        if not reply.ok:
+            raise self.mailbox_failure(reply.status, mailbox.name, f"selecting mailbox '{mailbox.name}'")
+        known = mailbox.uidvalidity
+        self._take_in(mailbox, reply)
+        if mailbox.uidvalidity != known:
+            raise self.client.wire.lost(f"mailbox '{mailbox.name}' was numbered anew while we used it")
+
+    def is_selected(self, mailbox: Mailbox) -> bool:
+        return self._selected is mailbox
+
+    def _select(self, wire: bytes, *, read_only: bool) -> Reply:
+        self._selected = None
+        self._selecting = True
+        self._exists = 0
+        try:
+            return self.client.command(b"EXAMINE " if read_only else b"SELECT ", astring(wire))
+        finally:
+            self._selecting = False
+            self._news = False
+
+    def _take_in(self, mailbox: Mailbox, reply: Reply) -> None:
+        """What the server said of the mailbox while it selected it."""
+        permanent: frozenset[str] | None = None
+        known: frozenset[str] = frozenset()
+        uidvalidity = None
+        mailbox.uidnext = None
+        for response in reply.untagged:
+            if response[0][:8].upper() == b"* FLAGS ":
+                known = _flag_list(response[0][8:])
+                continue
+            status = Status.parse(response[0][2:])
+            if status is None:
+                continue
+            if status.code == "UIDVALIDITY" and status.data.isdigit():
+                uidvalidity = int(status.data)
+            elif status.code == "UIDNEXT" and status.data.isdigit():
+                mailbox.uidnext = int(status.data)
+            elif status.code == "PERMANENTFLAGS":
+                permanent = _flag_list(status.data)
+        if uidvalidity is None:
+            raise PermanentError(
+                f"mailbox '{mailbox.name}': the server gives no UIDVALIDITY, so its messages can't be told "
+                "apart over time. Nothing is done there."
+            )
+        mailbox.uidvalidity = uidvalidity
+        mailbox.exists = self._exists
+        mailbox.read_only = mailbox.examined or reply.status.code == "READ-ONLY"
+        # RFC 3501 section 7.1: where PERMANENTFLAGS is missing, all flags can be kept
+        mailbox.permanent_flags = permanent if permanent is not None else known | {"\\*"}
+        self._selected = mailbox
+
+    def mailbox_failure(self, status: Status, name: str, doing: str) -> TransientError | Refused:
+        error = self.failure(status, doing)
+        if not isinstance(error, Refused):
+            return error
+        missing = error.code in ("NONEXISTENT", "TRYCREATE")
+        if not missing and error.code in ("", "CANNOT"):
+            try:
+                missing = name not in {info.name for info in self.mailboxes()}
+            except (TransientError, PermanentError):
+                missing = False
+        if missing:
+            return NoSuchMailbox(
+                f"mailbox '{name}' does not exist ({status}). Create it, or mend the name.", code=error.code
+            )
+        return error
+
+    # -- IDLE ---------------------------------------------------------------------------------------
+    @property
+    def supports_idle(self) -> bool:
+        return "IDLE" in self.capabilities and not self._idle_refused
+
+    def idle(self) -> bool:
+        """Start to wait for mail. True: something came already, do not park; `done` says goodbye to IDLE.
+
+        A server that refuses IDLE after all is not asked again: then nothing wakes us but the timer.
+        """
+        if self._news or not self.supports_idle or self._idle_tag is not None:
+            return self._news
+        self.client.wire.begin()
+        tag, refused = self.client.start(b"IDLE", seconds=IDLE_ANSWER)
+        if refused is not None:
+            self._idle_refused = True
+            return self._news
+        self._idle_tag = tag
+        return self.idle_events()  # what came in one piece with the `+` wakes no selector
+
+    def idle_events(self) -> bool:
+        """The socket is readable: take what is there, without waiting. True if there may be new mail.
+
+        Raises TransientError if the connection has ended.
+        """
+        for response in self.client.wire.drain():
+            if self._idle_tag is not None and response[0].startswith(self._idle_tag + b" "):
+                raise self.client.wire.lost("the server ended IDLE by itself")
+        return self._news
+
+    def done(self) -> bool:
+        """End IDLE. True if something came meanwhile. A server that does not answer in 30 s is gone."""
+        tag, self._idle_tag = self._idle_tag, None
+        if tag is not None:
+            self.client.finish(tag, b"DONE", seconds=IDLE_ANSWER)
+        return self._news
+
+    def noop(self) -> bool:
+        """A sign of life from the server. True if something came with it."""
+        self.command("NOOP", b"NOOP")
+        return self._news
+
+
+_COUNT = re.compile(rb"\* ([0-9.eE+]+) (EXISTS|EXPUNGE)\b", re.IGNORECASE)
+
+
+def _flag_list(data: bytes) -> frozenset[str]:
+    try:
+        return flags(tokens([data]))
+    except Unreadable:
+        return frozenset()
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if name == "INBOX":
+        return fnmatchcase(name, pattern.upper())
+    return fnmatchcase(name, pattern)
+
+
+def _server_id(reply: Reply) -> dict[str, str]:
+    for response in reply.untagged:
+        if response[0][:5].upper() == b"* ID ":
+            try:
+                answer = pairs(tokens(response, 5)[0] or ())
+            except (Unreadable, IndexError, TypeError):
+                return {}
+            return {
+                name.decode("utf-8", "replace").lower(): value.decode("utf-8", "replace")
+                for name, value in answer.items()
+                if isinstance(value, bytes)
+            }
+    return {}

@@ -1,0 +1,143 @@
+"""Which message this is, wherever it is: the identity that the journal knows it by (RELIABILITY R1).
+
+`emailid:…` (RFC 8474), `gmsgid:…` (Gmail), `guid:…` (Dovecot), else `sha256:…` over Message-ID,
+INTERNALDATE, size and header. The scheme depends on the server alone, so that it stays the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mailrules.adapters.imap.search import read_search
+from mailrules.adapters.imap.tokens import Unreadable, flags, number
+from mailrules.core.headers import addresses, decode, parse_block
+from mailrules.core.message import Unavailable
+
+if TYPE_CHECKING:
+    from mailrules.adapters.imap.mailbox import Mailbox
+
+SCHEMES = {"emailid": b"EMAILID", "gmsgid": b"X-GM-MSGID", "guid": b"X-GUID"}
+_COMMON = b"FLAGS INTERNALDATE RFC822.SIZE "
+_FIELDS = b"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A message's identity, and what the log says of it."""
+
+    identity: str
+    message_id: str = ""
+    subject: str = ""
+    sender: str = ""
+    internaldate: datetime | None = None
+    size: int | None = None
+    flags: frozenset[str] = frozenset()
+
+
+def identities(mailbox: Mailbox, uids: Iterable[int]) -> dict[int, Identity]:
+    """The identities of these messages. Those that are gone, or can't be read, are absent."""
+    uids = list(uids)
+    scheme = scheme_of(mailbox, uids)
+    if scheme == "sha256":
+        return _read(mailbox, uids, None, b"BODY.PEEK[HEADER]")
+    found = _read(mailbox, uids, scheme, SCHEMES[scheme] + b" " + _FIELDS)
+    nameless = [uid for uid, identity in found.items() if not identity.identity]
+    return found | _read(mailbox, nameless, None, b"BODY.PEEK[HEADER]")
+
+
+def find(mailbox: Mailbox, identity: str, *, low: int = 1) -> list[int]:
+    """The UIDs, ascending, from `low` on, of messages with this identity in the selected mailbox."""
+    scheme, _, value = identity.partition(":")
+    if scheme in SCHEMES and value.isalnum():
+        criteria = f"UID {low}:* {SCHEMES[scheme].decode()} {value}".encode()
+        reply = mailbox.send(b"UID SEARCH ", criteria)
+        if reply.ok:
+            return sorted(uid for uid in read_search(reply.untagged) if uid >= low)
+    # A server without that key, or a hash that no server knows: look for ourselves.
+    present = mailbox.uids(low)
+    return sorted(uid for uid, known in identities(mailbox, present).items() if known.identity == identity)
+
+
+def scheme_of(mailbox: Mailbox, uids: list[int]) -> str:
+    """The best scheme this server has. Dovecot's is not announced: it is tried once a connection."""
+    connection = mailbox.connection
+    if connection.identity_scheme is None:
+        if "OBJECTID" in connection.capabilities:
+            connection.identity_scheme = "emailid"
+        elif "X-GM-EXT-1" in connection.capabilities:
+            connection.identity_scheme = "gmsgid"
+        elif "dovecot" not in connection.server.get("name", "").lower():
+            connection.identity_scheme = "sha256"
+        else:
+            for uid in uids:
+                reply = mailbox.send(b"UID FETCH ", str(uid).encode(), b" (X-GUID)")
+                if not reply.ok:
+                    connection.identity_scheme = "sha256"
+                    break
+                if any(b"X-GUID" in response[0].upper() for response in reply.untagged):
+                    connection.identity_scheme = "guid"
+                    break
+    return connection.identity_scheme or "guid"
+
+
+def _read(mailbox: Mailbox, uids: Iterable[int], scheme: str | None, what: bytes) -> dict[int, Identity]:
+    from mailrules.adapters.imap.fetch import fetch_items
+
+    found = {}
+    for uid, items in fetch_items(mailbox, uids, _COMMON + what).items():
+        if not isinstance(items, Unavailable):
+            identity = _identity(items, scheme)
+            if identity is not None:
+                found[uid] = identity
+    return found
+
+
+def _identity(items: dict[bytes, Any], scheme: str | None) -> Identity | None:
+    from mailrules.adapters.imap.fetch import header_block, internal_date
+
+    block = header_block(items)
+    if block is None:
+        return None
+    headers = parse_block(block)
+    message_ids = headers.get("message-id")
+    senders = addresses(headers.get("from"))
+    try:
+        moment: datetime | None = internal_date(items.get(b"INTERNALDATE"))
+    except Unreadable:
+        moment = None
+    try:
+        size: int | None = number(items.get(b"RFC822.SIZE"))
+    except Unreadable:
+        size = None
+    if scheme is None:
+        name = "sha256:" + _hash(message_ids[0] if message_ids else b"", moment, size, block)
+    else:
+        value = items.get(SCHEMES[scheme])
+        if isinstance(value, list):  # EMAILID (M6d99ac32)
+            value = value[0] if value else None
+        name = f"{scheme}:{value.decode('ascii', 'replace')}" if isinstance(value, bytes) and value else ""
+    return Identity(
+        identity=name,
+        message_id=decode(message_ids[0])[:998] if message_ids else "",
+        subject=decode(headers.get("subject")[0])[:998] if headers.get("subject") else "",
+        sender=f"{senders[0].local}@{senders[0].domain}"[:320] if senders else "",
+        internaldate=moment,
+        size=size,
+        flags=flags(items.get(b"FLAGS", [])),
+    )
+
+
+def _hash(message_id: bytes, moment: datetime | None, size: int | None, block: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in (
+        message_id,
+        moment.astimezone(UTC).isoformat().encode() if moment else b"",
+        str(size).encode(),
+        block.strip(),
+    ):
+        digest.update(b"%d:" % len(part) + part)
+    return digest.hexdigest()

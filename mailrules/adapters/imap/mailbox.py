@@ -1,0 +1,255 @@
+"""The selected mailbox: reading it, and the verbs that change it. Servers' quirks live here and in moving.py.
+
+Every command names messages by UID, in ascending sets of at most 8,000 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from mailrules.adapters.imap import fetch, moving
+from mailrules.adapters.imap import identity as identity_
+from mailrules.adapters.imap.body import whole
+from mailrules.adapters.imap.identity import Identity
+from mailrules.adapters.imap.moving import OnCopied
+from mailrules.adapters.imap.refusals import throttled
+from mailrules.adapters.imap.search import Criteria, criteria, expression, gmail, read_esearch, read_search
+from mailrules.adapters.imap.transport import Part, Reply
+from mailrules.core.actions.base import Outcome
+from mailrules.core.errors import PermanentError, TransientError
+from mailrules.core.message import Fact, Unavailable
+from mailrules.core.search import Everything, Nothing, Search
+from mailrules.core.uidset import UidSet
+
+if TYPE_CHECKING:
+    from mailrules.adapters.imap.connection import Connection
+
+SET_WIDTH = 8000
+"""Bytes of a UID set in one command: what every server takes."""
+CHUNK = 1000
+
+
+class Mailbox:
+    """A mailbox of a Connection. If another one was selected meanwhile, it selects itself again.
+
+    Raises TransientError when the connection is lost or the mailbox is numbered anew; PermanentError
+    where a method says so. One message's failure is an Outcome or an Unavailable.
+    """
+
+    def __init__(self, connection: Connection, name: str, *, examined: bool = False) -> None:
+        self.connection = connection
+        self.name = name
+        self.examined = examined
+        self.uidvalidity = 0
+        self.uidnext: int | None = None
+        self.exists = 0
+        self.read_only = examined
+        self.permanent_flags: frozenset[str] = frozenset()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands."""
+        return self.connection.alive
+
+    def send(self, *parts: Part) -> Reply:
+        """A command in this mailbox, for this package only. NO and BAD come back as they are."""
+        if not self.connection.is_selected(self):
+            self.connection.reselect(self)
+        return self.connection.client.command(*parts)
+
+    def reopen(self) -> None:
+        """A new connection with this mailbox selected; for this package only."""
+        self.connection.reopen()
+
+    # -- searching ----------------------------------------------------------------------------------
+    def uids(self, low: int = 1) -> list[int]:
+        """All UIDs from `low` on, ascending. What arrives while we ask is included."""
+        for _ in range(3):
+            self.connection.no_news()
+            found = self._all_uids(low)
+            if not self.connection.news:
+                break
+        return found
+
+    def _all_uids(self, low: int) -> list[int]:
+        high = "*"
+        found: set[int] = set()
+        while True:
+            within = f"UID {low}:{high}".encode() if low > 1 or high != "*" else b"ALL"
+            reply, uids = self._search((within,))
+            if not reply.ok:
+                return self._fetched_uids(low, reply)
+            found.update(uids)
+            # RFC 9738: only the newest were looked at; ask for those below
+            stopped = reply.status.data.split()
+            if reply.status.code != "MESSAGELIMIT" or len(stopped) != 2 or not stopped[1].isdigit():
+                break
+            lowest = int(stopped[1])
+            if lowest <= low or str(lowest - 1) == high:
+                break
+            high = str(lowest - 1)
+        return sorted(uid for uid in found if uid >= low)  # `n:*` names the last message even below n
+
+    def _fetched_uids(self, low: int, refused: Reply) -> list[int]:
+        """Where SEARCH fails: FETCH tells as well, if not in as few bytes."""
+        wait = throttled(refused.status, "SEARCH")
+        if wait is not None:
+            raise wait
+        reply = self.send(b"UID FETCH %d:* (UID)" % low)
+        if not reply.ok:
+            raise TransientError(str(self.connection.failure(refused.status, "asking for UIDs")))
+        found = set()
+        for response in reply.untagged:
+            try:
+                items = fetch.read_fetch(response)
+            except ValueError:
+                continue
+            if items and b"UID" in items:
+                found.add(items[b"UID"])
+        return sorted(uid for uid in found if uid >= low)
+
+    def present(self, uids: Iterable[int]) -> set[int]:
+        """Which of these are still there."""
+        found: set[int] = set()
+        for chunk in UidSet(uids).chunks(count=100_000, width=SET_WIDTH):
+            reply, answered = self._search((b"UID " + str(chunk).encode(),))
+            if not reply.ok:
+                answered = [uid for uid in self._fetched_uids(chunk.ranges[0][0], reply) if uid in chunk]
+            found.update(uid for uid in answered if uid in chunk)
+        return found
+
+    def search(self, search: Search, within: UidSet) -> set[int]:
+        """Those of `within` that the server selects. A server that can't search leaves nothing out."""
+        if isinstance(search, Nothing) or not within:
+            return set()
+        if isinstance(search, Everything):
+            return set(within)
+        wanted = criteria(search)
+        if wanted.text in self.connection.refused_searches:
+            return set(within)
+        reply, found = self._select(wanted, within)
+        if not reply.ok:
+            wait = throttled(reply.status, "SEARCH")
+            if wait is not None:
+                raise wait
+            self.connection.refused_searches.add(wanted.text)
+            return set(within)
+        return found
+
+    def search_raw(self, text: str, within: UidSet) -> set[int]:
+        """Those of `within` that a SEARCH expression of the user's selects.
+
+        Raises PermanentError if the server refuses it, TransientError if it may answer later.
+        """
+        return self._ask(expression(text), within, f"search: {text}")
+
+    def search_gmail(self, text: str, within: UidSet) -> set[int]:
+        """Those of `within` that Gmail's own search selects (X-GM-RAW). Raises PermanentError elsewhere."""
+        if "X-GM-EXT-1" not in self.connection.capabilities:
+            raise PermanentError("gmail: this is not a Gmail server (no X-GM-EXT-1).")
+        return self._ask(gmail(text), within, f"gmail: {text}")
+
+    def _ask(self, wanted: Criteria, within: UidSet, doing: str) -> set[int]:
+        if not within:
+            return set()
+        reply, found = self._select(wanted, within)
+        if not reply.ok:
+            raise self.connection.failure(reply.status, doing)
+        return found
+
+    def _select(self, wanted: Criteria, within: UidSet) -> tuple[Reply, set[int]]:
+        uids = str(within)
+        if len(uids) > SET_WIDTH // 2:  # one question over the whole span costs less than many
+            uids = f"{within.ranges[0][0]}:{within.highest}"
+        reply, found = self._search((b"UID " + uids.encode() + b" ", *wanted.parts), charset=wanted.charset)
+        return reply, {uid for uid in found if uid in within}
+
+    def _search(self, parts: Sequence[Part], *, charset: bool = False) -> tuple[Reply, Iterable[int]]:
+        """UID SEARCH, in ESEARCH's short form where the server is able."""
+        connection = self.connection
+        words = b"CHARSET UTF-8 " if charset else b""
+        if "ESEARCH" in connection.capabilities and not connection.esearch_broken:
+            reply = self.send(b"UID SEARCH RETURN (ALL) " + words, *parts)
+            found = read_esearch(reply.untagged)
+            if reply.ok and found is not None:
+                return reply, found
+            plain = self.send(b"UID SEARCH " + words, *parts)
+            # iCloud announces ESEARCH and answers something else: do not ask again
+            connection.esearch_broken = connection.esearch_broken or plain.ok
+            return plain, read_search(plain.untagged)
+        reply = self.send(b"UID SEARCH " + words, *parts)
+        return reply, read_search(reply.untagged)
+
+    # -- reading ------------------------------------------------------------------------------------
+    def fetch(
+        self, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int
+    ) -> dict[int, dict[Fact, Any]]:
+        """These facts of these messages, each known or Unavailable. Messages that are gone are absent."""
+        return fetch.facts_of(self, uids, facts, body_limit=body_limit)
+
+    def identities(self, uids: Iterable[int]) -> dict[int, Identity]:
+        """Who these messages are. Those that are gone are absent."""
+        return identity_.identities(self, uids)
+
+    def find(self, identity: str, *, low: int = 1) -> list[int]:
+        """UIDs, ascending, of the messages with this identity, from `low` on."""
+        return identity_.find(self, identity, low=low)
+
+    def dates(self, uids: Iterable[int]) -> dict[int, datetime]:
+        """INTERNALDATEs. Messages that are gone, or whose date can't be read, are absent."""
+        found = {}
+        for uid, items in fetch.fetch_items(self, uids, b"INTERNALDATE").items():
+            if isinstance(items, dict):
+                try:
+                    found[uid] = fetch.internal_date(items.get(b"INTERNALDATE"))
+                except ValueError:
+                    continue
+        return found
+
+    def raw(self, uid: int, *, limit: int) -> bytes:
+        """The whole message. Raises PermanentError if it has more than `limit` octets, TransientError
+        if it can't be had now (or is gone: `present` tells)."""
+        octets = whole(self, uid, limit=limit)
+        if isinstance(octets, Unavailable):
+            if octets.passing:
+                raise TransientError(octets.reason)
+            raise PermanentError(octets.reason)
+        return octets
+
+    # -- changing -----------------------------------------------------------------------------------
+    def move(
+        self,
+        uids: Iterable[int],
+        mailbox: str,
+        *,
+        identities: Mapping[int, str] | None = None,
+        on_copied: OnCopied | None = None,
+    ) -> dict[int, Outcome]:
+        """Move messages. Where the server has no MOVE they are copied, the copies verified and told to
+        `on_copied`, and only then the originals removed. `identities` finds what the server does not name.
+        """
+        return moving.move(self, UidSet(uids), mailbox, identities=identities, on_copied=on_copied)
+
+    def copy(
+        self, uids: Iterable[int], mailbox: str, *, identities: Mapping[int, str] | None = None
+    ) -> dict[int, Outcome]:
+        """Copy messages."""
+        return moving.copy(self, UidSet(uids), mailbox, identities=identities)
+
+    def remove(self, uids: Iterable[int]) -> dict[int, Outcome]:
+        """Remove the originals of a move whose copies are verified: \\Deleted and UID EXPUNGE."""
+        return moving.remove(self, UidSet(uids))
+
+    def delete(self, uids: Iterable[int]) -> dict[int, Outcome]:
+        """Delete permanently, exactly these. On Gmail by way of \\Trash: elsewhere it only archives."""
+        return moving.delete(self, UidSet(uids))
+
+    def add_flags(self, uids: Iterable[int], flags: Sequence[str]) -> dict[int, Outcome]:
+        """Set flags; one that the server can't keep makes it a failure."""
+        return moving.store(self, UidSet(uids), flags, add=True)
+
+    def remove_flags(self, uids: Iterable[int], flags: Sequence[str]) -> dict[int, Outcome]:
+        """Clear flags."""
+        return moving.store(self, UidSet(uids), flags, add=False)
