@@ -45,7 +45,7 @@ class RenderError(PermanentError):
 
 
 class NotPermitted(PermanentError):
-    """The system does not let us (file permissions), or another process holds what we need. Exit status 77."""
+    """The system does not let us (file permissions), or another process is in the way: exit status 77."""
 
 
 @dataclass(frozen=True, slots=True)

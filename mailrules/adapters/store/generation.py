@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[str, int] | None:
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("w") as file:
+    with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -93,7 +93,7 @@ class EffectRow:
     @property
     def target_message(self) -> EffectTarget:
         """The message it works on, as `Effects` wants it."""
-        return EffectTarget(self.id, self.uid, self.identity, self.effect_key)
+        return EffectTarget(self.id, self.uid, self.identity, self.effect_key, self.rule, self.detail)
 
 
 @dataclass(frozen=True, slots=True)
