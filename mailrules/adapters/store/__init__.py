@@ -29,6 +29,7 @@ from mailrules.adapters.store.journal import Fenced
 from mailrules.adapters.store.mailboxes import Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
 from mailrules.adapters.store.recording import Recording
+from mailrules.adapters.store.renumbering import Renumbering
 from mailrules.adapters.store.rows import (
     Decided,
     EffectRow,
@@ -43,7 +44,7 @@ from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
 from mailrules.adapters.store.upsert import upsert
 
 
-class Store(Mailboxes, Recording, Desk, RunLog):
+class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
     def __init__(self, database: Database, instance: str) -> None:
