@@ -133,7 +133,7 @@ class ControlServer:
             OSError,
             ValueError,
             RecursionError,
-        ) as error:  # it went away, or never said anything sensible
+        ) as error:  # it went, or talked nonsense
             log.debug("a client of the control socket: %s", error)
         finally:
             with self._guard:
@@ -148,10 +148,11 @@ class ControlServer:
                 {"error": {"kind": "not permitted", "message": f"user {uid} may not ask this worker."}},
             )
             return
-        request = json.loads(_line(client, LONGEST_REQUEST))
-        if not isinstance(request, dict) or not isinstance(request.get("command"), str):
-            raise ValueError("a request is an object with a command")
-        name = request.pop("command")
+        match json.loads(_line(client, LONGEST_REQUEST)):
+            case {"command": str(name), **arguments}:
+                pass
+            case _:
+                raise ValueError("a request is an object with a command")
         client.settimeout(TELL_TIMEOUT)
         handler = self._handlers.get(name)
         if handler is None:
@@ -200,7 +201,7 @@ class ControlClient:
         self.path = path
 
     def request(
-        self, name: str, *, timeout: float | None = 60.0, **arguments: Any
+        self, name: str, /, *, timeout: float | None = 60.0, **arguments: Any
     ) -> Iterator[dict[str, Any]]:
         """Ask, and give the events as they come.
 
