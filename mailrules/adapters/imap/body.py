@@ -188,13 +188,31 @@ def whole(mailbox: Mailbox, uid: int, *, limit: int) -> bytes | Unavailable:
         return Unavailable("the message is gone", passing=True)
     if isinstance(sizes, Unavailable):
         return sizes
-    size = sizes.get(b"RFC822.SIZE", b"")
+    size = sizes.get(b"RFC822.SIZE")
+    size = size if isinstance(size, bytes) else b""
     if size.isdigit() and int(size) > limit:
         return Unavailable(f"the message has {int(size)} octets, more than {limit} are not fetched")
-    items = fetch_items(mailbox, [uid], b"BODY.PEEK[]").get(uid)
+    total = int(size) if size.isdigit() else 0
+    if total <= MOST_PIECE:
+        return _octets(mailbox, uid, b"BODY.PEEK[]")
+    pieces: list[bytes] = []
+    while (start := sum(map(len, pieces))) < limit:
+        piece = _octets(mailbox, uid, b"BODY.PEEK[]<%d.%d>" % (start, MOST_PIECE))
+        if isinstance(piece, Unavailable):
+            return piece
+        pieces.append(piece)
+        if len(piece) < MOST_PIECE:  # RFC822.SIZE may be wrong, the end is not
+            break
+    return b"".join(pieces)
+
+
+def _octets(mailbox: Mailbox, uid: int, what: bytes) -> bytes | Unavailable:
+    items = fetch_items(mailbox, [uid], what).get(uid)
     if items is None:
         return Unavailable("the message is gone", passing=True)
     if isinstance(items, Unavailable):
         return items
-    raw = items.get(b"BODY[]")
-    return raw if isinstance(raw, bytes) else NOT_SENT
+    value = next((value for name, value in items.items() if name.startswith(b"BODY[]")), None)
+    if value is None:
+        return NOT_SENT
+    return value if isinstance(value, bytes) else Unavailable("the server's answer can't be read")

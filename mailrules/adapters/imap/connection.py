@@ -6,24 +6,16 @@ import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import mailrules
 from mailrules.adapters.imap.framing import Limits, Response, Status
+from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
 from mailrules.adapters.imap.tokens import Unreadable, flags, number, pairs, tokens
-from mailrules.adapters.imap.transport import (
-    Client,
-    ConnectionLost,
-    Reply,
-    Security,
-    TlsError,
-    Verbatim,
-    astring,
-    quoted,
-)
+from mailrules.adapters.imap.transport import Client, Part, Reply, Verbatim, astring
+from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.core.errors import PermanentError, TransientError
 
 __all__ = [
@@ -34,10 +26,6 @@ __all__ = [
 IDLE_ANSWER = 30.0
 """Seconds a server has to answer IDLE and DONE; a frozen one is found out by it (RELIABILITY section 4)."""
 GOODBYE = 2.0
-SPECIAL_USES = {
-    name.lower(): name
-    for name in ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash")
-}
 
 
 @dataclass(frozen=True)
@@ -57,17 +45,6 @@ class Login:
     special_use: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60
     tls: ssl.SSLContext | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxInfo:
-    """A mailbox as LIST tells it. `name` is the file's spelling; `wire` the server's own bytes."""
-
-    name: str
-    wire: bytes
-    flags: frozenset[str] = frozenset()  # lower case
-    special_use: tuple[str, ...] = ()
-    selectable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +82,10 @@ class Connection:
         self._limits = limits or Limits()
         self._create_mailboxes = create_mailboxes
         self._client: Client | None = None
+        self._wire: Guarded | None = None  # before the client is there
         self._scrub: Callable[[str], str] = str
         self._aborted = False
-        self._listed: dict[str, MailboxInfo] = {}
-        self._plain_list = False
+        self.listing = Listing(self)
         self._idle_refused = False
         self._idle_tag: bytes | None = None
         self._selected: Mailbox | None = None
@@ -133,16 +110,20 @@ class Connection:
                 context=login.tls,
                 timeout=login.timeout,
                 limits=self._limits,
+                born=self._born,
             )
             self._client.wire.observer = self._observe
-            if self._aborted:
-                raise ConnectionLost("aborted")
             self._log_in(password)
             self._learn()
         except (TransientError, PermanentError) as error:
             self._shut()
             error.args = tuple(self._scrub(str(arg)) for arg in error.args)
             raise
+
+    def _born(self, wire: Guarded) -> None:
+        self._wire = wire
+        if self._aborted:
+            raise ConnectionLost("aborted")
 
     def _log_in(self, password: str) -> None:
         status = self.client.log_in(self.login.username, password)
@@ -201,7 +182,7 @@ class Connection:
             return
         wire = client.wire
         if not wire.dead:
-            wire._leaving = True
+            wire.leaving = True
             wire.observer = None
             try:
                 if self._idle_tag is not None:
@@ -216,14 +197,14 @@ class Connection:
     def abort(self) -> None:
         """From any thread: whatever the owner waits for ends at once, as a lost connection."""
         self._aborted = True
-        if self._client is not None:
-            self._client.wire.abort_io()
+        if self._wire is not None:
+            self._wire.abort_io()
 
     def _shut(self) -> None:
         self._idle_tag = None
         self._selected = None
-        if self._client is not None:
-            self._client.wire.shutdown()
+        if self._wire is not None:
+            self._wire.shutdown()
 
     @property
     def client(self) -> Client:
@@ -239,9 +220,14 @@ class Connection:
     def fileno(self) -> int:
         return self.client.wire.sock.fileno()
 
-    def command(self, doing: str, *parts: bytes | Verbatim) -> Reply:
+    def send(self, *parts: Part) -> Reply:
+        """Send a command; NO and BAD come back as they are. For this package only. Ends IDLE."""
+        self.done()
+        return self.client.command(*parts)
+
+    def command(self, doing: str, *parts: Part) -> Reply:
         """Send a command; NO and BAD raise TransientError or Refused. `doing` starts the message."""
-        reply = self.client.command(*parts)
+        reply = self.send(*parts)
         if not reply.ok:
             raise self.failure(reply.status, doing)
         return reply
@@ -291,71 +277,20 @@ class Connection:
     # -- mailboxes ----------------------------------------------------------------------------------
     def mailboxes(self, patterns: Sequence[str] = ("*",)) -> list[MailboxInfo]:
         """The mailboxes whose name matches one of the globs, sorted. What LIST can't tell is left out."""
-        self._list()
-        return sorted(
-            (info for info in self._listed.values() if any(_matches(info.name, p) for p in patterns)),
-            key=lambda info: info.name,
-        )
-
-    def _list(self) -> None:
-        found: list[Response] = []
-        if {"LIST-EXTENDED", "SPECIAL-USE"} <= self.capabilities and not self._plain_list:
-            reply = self.client.command(b'LIST "" "*" RETURN (SPECIAL-USE)')
-            found = [r for r in reply.untagged if r[0][:7].upper() == b"* LIST "] if reply.ok else []
-            # Proton says BAD, Strato says nothing at all: ask the plain way from now on
-            self._plain_list = not found
-        if not found:
-            reply = self.command("listing mailboxes", b'LIST "" "*"')
-            found = [r for r in reply.untagged if r[0][:7].upper() == b"* LIST "]
-        listed: dict[str, MailboxInfo] = {}
-        for response in found:
-            info = self._read_list(response)
-            if info is not None:
-                listed.setdefault(info.name, info)
-        self._listed = listed
-
-    def _read_list(self, response: Response) -> MailboxInfo | None:
-        try:
-            attributes, delimiter, wire = tokens(response, 7)[:3]
-            words = frozenset(word.lower() for word in flags(attributes))
-        except (Unreadable, ValueError):
-            return None
-        if not isinstance(wire, bytes):
-            return None
-        name = self.namespaces.from_wire(wire, delimiter.decode("latin-1") if delimiter else None)
-        if name is None:
-            return None
-        return MailboxInfo(
-            name=name,
-            wire=wire,
-            flags=words,
-            special_use=tuple(SPECIAL_USES[word] for word in sorted(words & SPECIAL_USES.keys())),
-            selectable=not words & {"\\noselect", "\\nonexistent"},
-        )
+        return self.listing.refresh(patterns)
 
     def special_use(self) -> Mapping[str, str]:
         """RFC 6154: "\\\\Archive" -> mailbox. What the server does not say, the account's file may."""
-        found = dict(self.login.special_use)
-        told: dict[str, str] = {}
-        for info in self.mailboxes():
-            for use in info.special_use:
-                if info.selectable:
-                    told.setdefault(use, info.name)
-        if "X-GM-EXT-1" in self.capabilities and "\\All" in told:
-            told.setdefault("\\Archive", told["\\All"])  # Gmail archives by taking the label away
-        return found | told
+        return self.listing.special_use()
 
     def wire_name(self, name: str) -> bytes:
         """The server's own bytes for a mailbox if it was listed, else its encoding."""
-        info = self._listed.get(name)
-        return info.wire if info is not None else self.namespaces.to_wire(name)
+        return self.listing.wire_name(name)
 
     def status(self, name: str) -> MailboxStatus:
         """How many messages, and the numbers that UIDs depend on. Raises NoSuchMailbox."""
         doing = f"asking about mailbox '{name}'"
-        reply = self.client.command(
-            b"STATUS ", astring(self.wire_name(name)), b" (MESSAGES UIDNEXT UIDVALIDITY)"
-        )
+        reply = self.send(b"STATUS ", astring(self.wire_name(name)), b" (MESSAGES UIDNEXT UIDVALIDITY)")
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, doing)
         for response in reply.untagged:
@@ -385,23 +320,19 @@ class Connection:
     def create(self, name: str) -> None:
         """Create a mailbox and subscribe to it. One that exists already is fine."""
         wire = self.namespaces.to_wire(name)
-        reply = self.client.command(b"CREATE ", astring(wire))
+        reply = self.send(b"CREATE ", astring(wire))
         if not reply.ok and reply.status.code != "ALREADYEXISTS":
             known = any(info.name == name for info in self.mailboxes())
             if not known:
                 raise self.failure(reply.status, f"creating mailbox '{name}'")
-        self.client.command(b"SUBSCRIBE ", astring(wire))  # a refusal is no harm
+        self.send(b"SUBSCRIBE ", astring(wire))  # a refusal is no harm
 
-    def append(
-        self, name: str, raw: bytes, flags: Sequence[str] = (), *, seconds: float | None = None
-    ) -> tuple[int, int] | None:
+    def append(self, name: str, raw: bytes, flags: Sequence[str] = ()) -> tuple[int, int] | None:
         """Put a message into a mailbox. Returns (UIDVALIDITY, UID) if the server tells."""
         if not raw.endswith(b"\r\n"):
             raw += b"\r\n"  # Yahoo refuses a message without
         words = b"(" + b" ".join(flag.encode() for flag in flags) + b") " if flags else b""
-        reply = self.client.command(
-            b"APPEND ", astring(self.wire_name(name)), b" " + words, Verbatim(raw), seconds=seconds
-        )
+        reply = self.send(b"APPEND ", astring(self.wire_name(name)), b" " + words, Verbatim(raw))
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, f"appending to mailbox '{name}'")
         if reply.status.code == "APPENDUID":
@@ -421,13 +352,13 @@ class Connection:
     def select(self, name: str, *, read_only: bool = False) -> Mailbox:
         """SELECT or EXAMINE. Raises NoSuchMailbox."""
         name = "INBOX" if name.upper() == "INBOX" else name
-        info = self._listed.get(name)
+        info = self.listing.get(name)
         if info is not None and not info.selectable:
             raise NoSuchMailbox(f"mailbox '{name}' can't hold messages, only other mailboxes.")
         reply = self._select(self.wire_name(name), read_only=read_only)
         if not reply.ok and name != "INBOX":
-            self._list()  # it may be spelled on the wire as nobody else would spell it
-            info = self._listed.get(name)
+            self.listing.refresh()  # it may be spelled on the wire as nobody else would spell it
+            info = self.listing.get(name)
             if info is not None and info.selectable and info.wire != self.namespaces.to_wire(name):
                 reply = self._select(info.wire, read_only=read_only)
         if not reply.ok:
@@ -438,8 +369,6 @@ class Connection:
 
     def reselect(self, mailbox: Mailbox) -> None:
         """Select a mailbox again that was selected before. TransientError if its UIDs are not the same."""
-        if self._idle_tag is not None:
-            self.done()
         reply = self._select(self.wire_name(mailbox.name), read_only=mailbox.examined)
         if not reply.ok:
             raise self.mailbox_failure(reply.status, mailbox.name, f"selecting mailbox '{mailbox.name}'")
@@ -452,11 +381,12 @@ class Connection:
         return self._selected is mailbox
 
     def _select(self, wire: bytes, *, read_only: bool) -> Reply:
+        self.done()
         self._selected = None
         self._selecting = True
         self._exists = 0
         try:
-            return self.client.command(b"EXAMINE " if read_only else b"SELECT ", astring(wire))
+            return self.send(b"EXAMINE " if read_only else b"SELECT ", astring(wire))
         finally:
             self._selecting = False
             self._news = False
@@ -559,12 +489,6 @@ def _flag_list(data: bytes) -> frozenset[str]:
         return flags(tokens([data]))
     except Unreadable:
         return frozenset()
-
-
-def _matches(name: str, pattern: str) -> bool:
-    if name == "INBOX":
-        return fnmatchcase(name, pattern.upper())
-    return fnmatchcase(name, pattern)
 
 
 def _server_id(reply: Reply) -> dict[str, str]:

@@ -15,7 +15,7 @@ from mailrules.adapters.imap.framing import Response
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.refusals import failure, throttled
 from mailrules.adapters.imap.tokens import Unreadable, flags, number, pairs, tokens
-from mailrules.adapters.imap.transport import TooMuch
+from mailrules.adapters.imap.wire import TooMuch
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.headers import parse_block
 from mailrules.core.message import (

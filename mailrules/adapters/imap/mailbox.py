@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mailrules.adapters.imap import fetch, moving
+from mailrules.adapters.imap import fetch, flagging, moving, removing
 from mailrules.adapters.imap import identity as identity_
 from mailrules.adapters.imap.body import whole
 from mailrules.adapters.imap.identity import Identity
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SET_WIDTH = 8000
 """Bytes of a UID set in one command: what every server takes."""
-CHUNK = 1000
 
 
 class Mailbox:
@@ -57,7 +56,7 @@ class Mailbox:
         """A command in this mailbox, for this package only. NO and BAD come back as they are."""
         if not self.connection.is_selected(self):
             self.connection.reselect(self)
-        return self.connection.client.command(*parts)
+        return self.connection.send(*parts)
 
     def reopen(self) -> None:
         """A new connection with this mailbox selected; for this package only."""
@@ -240,7 +239,7 @@ class Mailbox:
 
     def remove(self, uids: Iterable[int]) -> dict[int, Outcome]:
         """Remove the originals of a move whose copies are verified: \\Deleted and UID EXPUNGE."""
-        return moving.remove(self, UidSet(uids))
+        return removing.remove(self, UidSet(uids))
 
     def delete(self, uids: Iterable[int]) -> dict[int, Outcome]:
         """Delete permanently, exactly these. On Gmail by way of \\Trash: elsewhere it only archives."""
@@ -248,8 +247,8 @@ class Mailbox:
 
     def add_flags(self, uids: Iterable[int], flags: Sequence[str]) -> dict[int, Outcome]:
         """Set flags; one that the server can't keep makes it a failure."""
-        return moving.store(self, UidSet(uids), flags, add=True)
+        return flagging.store(self, UidSet(uids), flags, add=True)
 
     def remove_flags(self, uids: Iterable[int], flags: Sequence[str]) -> dict[int, Outcome]:
         """Clear flags."""
-        return moving.store(self, UidSet(uids), flags, add=False)
+        return flagging.store(self, UidSet(uids), flags, add=False)

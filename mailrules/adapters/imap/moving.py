@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mailrules.adapters.imap import fetch
 from mailrules.adapters.imap.framing import Response, Status
-from mailrules.adapters.imap.refusals import PASSING, NoSuchMailbox, over_quota, throttled
-from mailrules.adapters.imap.search import read_search
-from mailrules.adapters.imap.tokens import flags as read_flags
-from mailrules.adapters.imap.transport import Reply, astring, refuse_control
+from mailrules.adapters.imap.outcomes import CHUNK, GONE, failed, refusal
+from mailrules.adapters.imap.refusals import NoSuchMailbox, over_quota, throttled
+from mailrules.adapters.imap.removing import finish, remove
+from mailrules.adapters.imap.transport import Reply, astring
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError
 from mailrules.core.uidset import UidSet
@@ -29,15 +28,10 @@ if TYPE_CHECKING:
 OnCopied = Callable[[Mapping[int, Outcome]], None]
 """Told of messages whose copies are proven, before their originals are removed."""
 
-CHUNK = 1000
-OVER_QUOTA_WAIT = 3600.0
 RECENT = 1000
 """How many of the newest messages of a mailbox are looked through for a copy of unknown UID."""
-GONE = Outcome("gone")
 
 _COPYUID = re.compile(rb"\[COPYUID (\d+) ([\d:,]+) ([\d:,]+)\]", re.IGNORECASE)
-_SYSTEM = frozenset({"\\seen", "\\answered", "\\flagged", "\\deleted", "\\draft"})
-_FLAG = re.compile(r"\\?[^\x00-\x20(){%*\"\\\]\x7f-\U0010ffff]+")
 
 Pairs = dict[int, tuple[int, int]]
 """UID -> (UIDVALIDITY, UID) in the other mailbox."""
@@ -72,7 +66,7 @@ def copy(
     try:
         mailbox.connection.wire_name(target)
     except PermanentError as error:
-        return dict.fromkeys(uids, _failed(str(error)))
+        return dict.fromkeys(uids, failed(str(error)))
     return _Mover(mailbox, target, identities, None).each(uids, leave=False)
 
 
@@ -82,12 +76,12 @@ def _unfit(mailbox: Mailbox, uids: UidSet, target: str) -> dict[int, Outcome] | 
     try:
         same = connection.wire_name(target) == connection.wire_name(mailbox.name)
     except PermanentError as error:
-        return dict.fromkeys(uids, _failed(str(error)))
+        return dict.fromkeys(uids, failed(str(error)))
     if same:
         # A MOVE to itself would number the message anew, and it would be judged again.
         return dict.fromkeys(uids, Outcome("done", {"note": "it is there already"}))
     if mailbox.read_only:
-        return dict.fromkeys(uids, _failed(f"mailbox '{mailbox.name}' is read-only"))
+        return dict.fromkeys(uids, failed(f"mailbox '{mailbox.name}' is read-only"))
     return None
 
 
@@ -209,7 +203,7 @@ class _Mover:
         proven = {uid: outcome for uid, outcome in copied.items() if outcome.state == "done"}
         if proven and self.on_copied is not None:
             self.on_copied(proven)
-        return copied | _finish(self.mailbox, proven)
+        return copied | finish(self.mailbox, proven)
 
     def _take_away(self, pairs: Pairs, *, inferred: bool) -> dict[int, Outcome]:
         if not pairs:
@@ -217,7 +211,7 @@ class _Mover:
         proven = self._done(pairs, inferred=inferred)
         if self.on_copied is not None:
             self.on_copied(proven)
-        return _finish(self.mailbox, proven)
+        return finish(self.mailbox, proven)
 
     # -- both -------------------------------------------------------------------------------------
     def _transfer(self, verb: bytes, chunk: UidSet) -> _Transfer:
@@ -279,18 +273,6 @@ class _Mover:
         }
 
 
-def refusal(status: Status, words: str) -> Outcome:
-    """The outcome of a message that the server refused to work on."""
-    detail = {"error": words} | ({"code": status.code} if status.code else {})
-    if over_quota(status):
-        return Outcome("later", detail, retry_after=OVER_QUOTA_WAIT)
-    return Outcome("later" if status.code in PASSING else "failed", detail)
-
-
-def _failed(words: str) -> Outcome:
-    return Outcome("failed", {"error": words})
-
-
 def read_copyuid(reply: Reply, chunk: UidSet) -> Pairs:
     """The pairs that a server names (RFC 4315), in the tagged answer or before it.
 
@@ -328,69 +310,15 @@ def _expand(text: bytes) -> list[int]:
     return found
 
 
-# -- removing -------------------------------------------------------------------------------------
-
-
-def remove(mailbox: Mailbox, uids: UidSet) -> dict[int, Outcome]:
-    here = mailbox.present(uids)
-    outcomes: dict[int, Outcome] = {uid: GONE for uid in uids if uid not in here}
-    return outcomes | _finish(mailbox, dict.fromkeys(sorted(here), Outcome("done")))
-
-
-def _finish(mailbox: Mailbox, proven: Mapping[int, Outcome]) -> dict[int, Outcome]:
-    """Remove these originals; an outcome stays what it was, or says what was left behind."""
-    outcomes = dict(proven)
-    for chunk in UidSet(proven).chunks(count=CHUNK):
-        for uid, words in _expunge(mailbox, chunk).items():
-            detail = dict(outcomes[uid].detail)
-            if words == LEFT:
-                outcomes[uid] = Outcome("done", detail | {"left_deleted": True, "note": words})
-            else:
-                outcomes[uid] = Outcome("later", detail | {"error": words})
-    return outcomes
-
-
-LEFT = (
-    "the original is marked \\Deleted and still there: this server can only remove all deleted messages "
-    "at once, and there are others' among them"
-)
-
-
-def _expunge(mailbox: Mailbox, chunk: UidSet) -> dict[int, str]:
-    """Remove messages for good. Returns why not, for those that stay."""
-    connection = mailbox.connection
-    marked = store(mailbox, chunk, ["\\Deleted"], add=True)
-    stuck = {
-        uid: str(outcome.detail.get("error", "can't be marked \\Deleted"))
-        for uid, outcome in marked.items()
-        if outcome.state in ("failed", "later")
-    }
-    ours = UidSet(uid for uid, outcome in marked.items() if outcome.state == "done")
-    if not ours:
-        return stuck
-    if "UIDPLUS" in connection.capabilities and not connection.expunge_broken:
-        reply = mailbox.send(b"UID EXPUNGE ", str(ours).encode())
-        if not reply.ok:
-            wait = throttled(reply.status, "UID EXPUNGE")
-            if wait is not None:
-                raise wait
-            connection.expunge_broken = True  # Proton Bridge 1, hMailServer: announced, refused
-    if "UIDPLUS" not in connection.capabilities or connection.expunge_broken:
-        reply = mailbox.send(b"UID SEARCH DELETED")
-        if reply.ok and set(read_search(reply.untagged)) == set(ours):
-            mailbox.send(b"EXPUNGE")
-    return stuck | dict.fromkeys(sorted(mailbox.present(ours)), LEFT)
-
-
 def delete(mailbox: Mailbox, uids: UidSet) -> dict[int, Outcome]:
     connection = mailbox.connection
     if mailbox.read_only:
-        return dict.fromkeys(uids, _failed(f"mailbox '{mailbox.name}' is read-only"))
+        return dict.fromkeys(uids, failed(f"mailbox '{mailbox.name}' is read-only"))
     if "X-GM-EXT-1" not in connection.capabilities:
         return remove(mailbox, uids)
     trash = connection.special_use().get("\\Trash")
     if trash is None:
-        return dict.fromkeys(uids, _failed("Gmail shows no \\Trash mailbox over IMAP. Switch it on there."))
+        return dict.fromkeys(uids, failed("Gmail shows no \\Trash mailbox over IMAP. Switch it on there."))
     if trash == mailbox.name:
         return remove(mailbox, uids)
     outcomes = move(mailbox, uids, trash, identities=None, on_copied=None)
@@ -406,78 +334,3 @@ def delete(mailbox: Mailbox, uids: UidSet) -> dict[int, Outcome]:
             outcomes[there[to_uid]] = Outcome(done.state, {**outcomes[there[to_uid]].detail, **done.detail})
         connection.reselect(mailbox)
     return outcomes
-
-
-# -- flags ----------------------------------------------------------------------------------------
-
-
-def store(mailbox: Mailbox, uids: UidSet, flags: Sequence[str], *, add: bool) -> dict[int, Outcome]:
-    """+FLAGS or -FLAGS, never the absolute form; what came of it is read back."""
-    for flag in flags:
-        refuse_control(flag)
-        problem = _flag_problem(mailbox, flag)
-        if problem is not None and (add or mailbox.read_only or not _FLAG.fullmatch(flag)):
-            return dict.fromkeys(uids, _failed(problem))
-    outcomes: dict[int, Outcome] = {}
-    verb = b" +FLAGS (" if add else b" -FLAGS ("
-    for chunk in uids.chunks(count=CHUNK):
-        reply = mailbox.send(b"UID STORE " + str(chunk).encode() + verb + " ".join(flags).encode() + b")")
-        if not reply.ok:
-            wait = throttled(reply.status, "STORE")
-            if wait is not None:
-                raise wait
-        now = _answered(reply, chunk)
-        unsaid = [uid for uid in chunk if uid not in now or not _as_wanted(now[uid], flags, add=add)]
-        for uid, items in fetch.fetch_items(mailbox, unsaid, b"FLAGS").items() if unsaid else ():
-            if isinstance(items, dict) and b"FLAGS" in items:
-                now[uid] = read_flags(items[b"FLAGS"])
-            else:
-                now.setdefault(uid, frozenset())
-        for uid in chunk:
-            if uid not in now:
-                outcomes[uid] = GONE
-            elif _as_wanted(now[uid], flags, add=add):
-                outcomes[uid] = Outcome("done")
-            elif not reply.ok:
-                error = mailbox.connection.failure(reply.status, f"setting {' '.join(flags)}")
-                outcomes[uid] = refusal(reply.status, str(error))
-            else:
-                outcomes[uid] = _failed(
-                    f"the server said OK, but {'kept no' if add else 'did not clear'} {' '.join(flags)}. "
-                    "Perhaps this user may not change flags here."
-                )
-    return outcomes
-
-
-def _answered(reply: Reply, chunk: UidSet) -> dict[int, frozenset[str]]:
-    found: dict[int, frozenset[str]] = {}
-    for response in reply.untagged:
-        try:
-            items = fetch.read_fetch(response)
-        except ValueError:
-            continue
-        if items and b"FLAGS" in items and items.get(b"UID", 0) in chunk:
-            found[items[b"UID"]] = read_flags(items[b"FLAGS"])
-    return found
-
-
-def _as_wanted(now: frozenset[str], flags: Sequence[str], *, add: bool) -> bool:
-    folded = {flag.lower() for flag in now}  # servers change the case of keywords
-    return all((flag.lower() in folded) == add for flag in flags)
-
-
-def _flag_problem(mailbox: Mailbox, flag: str) -> str | None:
-    """Why a flag can't be set here, or None."""
-    if not _FLAG.fullmatch(flag):
-        return f"'{flag}' can't be a flag. Use letters, digits, '$', '-' and '_'."
-    if flag.startswith("\\") and flag.lower() not in _SYSTEM:
-        return f"'{flag}' is no flag that can be set."
-    if mailbox.read_only:
-        return f"mailbox '{mailbox.name}' is read-only"
-    kept = {known.lower() for known in mailbox.permanent_flags}
-    if flag.lower() in kept or (not flag.startswith("\\") and "\\*" in kept):
-        return None
-    return (
-        f"this server does not keep '{flag}' in mailbox '{mailbox.name}' (PERMANENTFLAGS). "
-        "Use a flag it keeps, or move or copy instead."
-    )

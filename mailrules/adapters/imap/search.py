@@ -12,7 +12,8 @@ from datetime import date
 
 from mailrules.adapters.imap.framing import Response
 from mailrules.adapters.imap.tokens import Unreadable, tokens
-from mailrules.adapters.imap.transport import Part, Verbatim, astring, refuse_control
+from mailrules.adapters.imap.transport import Part, Verbatim, astring
+from mailrules.adapters.imap.wire import refuse_control
 from mailrules.core.errors import PermanentError
 from mailrules.core.search import And, Everything, Key, Not, Nothing, Or, Search
 from mailrules.core.uidset import UidSet
