@@ -160,7 +160,8 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
     tests = read_tests(data.get("tests", []), report, rules=rule_names)
     lint(rules, data.get("rules", []), declared, report)
     found = [Finding(*each) for each in assembly.found]
-    found += [_finding(document, problem) for problem in report.problems]
+    broken = [place for place, _, _ in assembly.found]
+    found += [_finding(document, each) for each in report.problems if not _same(document, each, broken)]
     order = {each.source.name: index for index, each in enumerate(assembly.documents)}
     found.sort(key=lambda f: (order.get(f.place.file, 0), f.place.line, f.place.column))
     findings = tuple(dict.fromkeys(found))
@@ -181,10 +182,22 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
     return Examination(config, findings)
 
 
+def _same(document: Document, problem: Problem, broken: list[Place]) -> bool:
+    """Whether the YAML itself is wrong inside of this value: then the first error says it all."""
+    node = document.node(problem.path)
+    if node is None or node.kind == "scalar" or not problem.path:
+        return False
+    return any(
+        place.file == node.source.name and place.line == node.line and place.column > node.column
+        for place in broken
+    )
+
+
 def _finding(document: Document, problem: Problem) -> Finding:
     message = problem.message
     node = document.node(problem.path)
-    if problem.severity == "error" and problem.at == "value" and node is not None and node.value is None:
+    nothing = problem.path and problem.at == "value" and node is not None and node.value is None
+    if problem.severity == "error" and nothing and node is not None:
         if node.written:
             message += f" If the text {node.written} is meant, quote it."
         elif node.source.text[node.start :].lstrip(" ").startswith("#"):

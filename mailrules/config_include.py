@@ -23,8 +23,8 @@ _SHARED: dict[str, Literal["mapping", "list"]] = {
     "tests": "list",
 }
 _LOOKS = {
-    "accounts": "'name:' lines with the account's keys below each",
-    "lists": "'name: [values]' lines",
+    "accounts": "a mapping: 'name:' lines, and the account's keys below each",
+    "lists": "a mapping: 'name: [value, value]' lines",
     "rules": "a list: each rule begins with '- name: …'",
     "tests": "a list: each test begins with '- name: …'",
 }
@@ -73,7 +73,9 @@ class Assembly:
                 for name, (key, value) in root.value.items():
                     self._entry(name, key, value, main=document is self._main)
             elif root.value is not None:
-                self._error(root.place, "the file must be a mapping: lines like 'accounts:' and 'rules:'.")
+                self._error(
+                    root.place, "the file must be a mapping. Begin with lines like 'accounts:' and 'rules:'."
+                )
         self._open.pop()
 
     def _entry(self, name: str, key: Node, value: Node, *, main: bool) -> None:

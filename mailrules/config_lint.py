@@ -12,7 +12,7 @@ from mailrules.core.rule import Rule
 
 def lint(rules: Sequence[Rule], data: Sequence[Any], accounts: Mapping[str, Account], report: Report) -> None:
     """Warn about rules that can't run. `data` is the list under `rules`; rules know their place by name."""
-    places = {item.get("name"): index for index, item in enumerate(data) if isinstance(item, dict)}
+    places = {str(item.get("name")): index for index, item in enumerate(data) if isinstance(item, dict)}
     closed: list[tuple[Rule, frozenset[str]]] = []
     for rule in rules:
         index = places.get(rule.name)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 from mailrules.core.errors import Path, Report
-from mailrules.core.values import describe, parse_bool, parse_duration, parse_int, parse_size
+from mailrules.core.values import Plain, describe, parse_bool, parse_duration, parse_int, parse_size
 
 T = TypeVar("T")
 
@@ -84,20 +84,22 @@ class Section:
 
     def integer(self, key: str, default: int | None, *, low: int, high: int) -> int | None:
         def read(value: Any) -> int:
+            if isinstance(value, str) and not isinstance(value, Plain) and value.strip().isdigit():
+                raise ValueError(f"'{value}' is text. Write it without quotes.")
             number = parse_int(value)
             if not low <= number <= high:
                 raise ValueError(f"{number} is out of range.")
             return number
 
-        return self._read(key, read, default, f"Write a number from {low} to {high}.")
+        return self._read(key, read, default, f"It is a number from {low} to {high}.")
 
     def duration(self, key: str, default: timedelta, *, low: str, high: str | None = None) -> timedelta:
         def read(value: Any) -> timedelta:
             found = parse_duration(value)
             if found < parse_duration(low):
-                raise ValueError(f"'{value}' is too short. The shortest is {low}.")
+                raise ValueError(f"'{value}' is too short. Write {low} or more.")
             if high is not None and found > parse_duration(high):
-                raise ValueError(f"'{value}' is too long. The longest is {high}.")
+                raise ValueError(f"'{value}' is too long. Write {high} or less.")
             return found
 
         return self._read(key, read, default)
@@ -114,8 +116,8 @@ class Section:
     def choice(self, key: str, choices: Sequence[str], default: str) -> str:
         def read(value: Any) -> str:
             if not isinstance(value, str) or value not in choices:
-                hint = suggest(str(value), choices) if isinstance(value, str) else ""
-                raise ValueError(f"{describe(value)} is not one of {', '.join(choices)}. {hint}".rstrip())
+                hint = suggest(str(value), choices, what="Write one of")
+                raise ValueError(f"{describe(value)} is not known here. {hint}")
             return str(value)
 
         return self._read(key, read, default)

@@ -49,7 +49,7 @@ class Node:
     value: Any
     written: str = ""  # of a scalar: its text, also where the value is None
     size: int = 1
-    depth: int = 1
+    depth: int = 1  # levels of collections below and with it; 0 of a scalar
     has_alias: bool = False
 
     @property

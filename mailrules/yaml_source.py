@@ -177,7 +177,7 @@ class _Builder:
         if plain and event.value in NULLS:
             value = None
         node = self._node(event, "scalar", value)
-        node.written = event.value
+        node.written, node.depth = event.value, 0
         return node
 
     def _open(self, event: Any) -> None:
@@ -219,7 +219,7 @@ class _Builder:
     def _add(self, event: Any, node: Node, *, alias: bool) -> None:
         parent = self._stack[-1]
         into = parent.node
-        if len(self._stack) + node.depth - (node.kind == "scalar") > MAX_DEPTH:
+        if alias and len(self._stack) + node.depth > MAX_DEPTH:
             self._stop(event, f"nested more than {MAX_DEPTH} levels deep by this alias. Make it flatter.")
         into.size += node.size
         into.depth = max(into.depth, node.depth + 1)

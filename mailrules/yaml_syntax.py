@@ -76,8 +76,11 @@ def syntax_trouble(error: yaml.YAMLError, text: str) -> Trouble:
     if "quoted scalar" in doing and "escape" not in problem and context is not None:
         return _at(context, "the quote that opens here is never closed. Close it, or double a ' inside '…'.")
     if "escape" in problem:
-        return _at(
-            mark, "in \"…\" a backslash needs a known letter after it. Use '…' instead: there it is kept."
+        back = character != "\\"  # the two parsers point one apart
+        return Trouble(
+            mark.line + 1,
+            mark.column + 1 - back,
+            "in \"…\" a backslash needs a known letter after it. Use '…' instead: there it is kept.",
         )
     if character == "\t":
         return _at(mark, "a tab stands where YAML wants blanks. Indent with spaces.")
