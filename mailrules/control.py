@@ -149,8 +149,8 @@ class ControlServer:
             )
             return
         match json.loads(_line(client, LONGEST_REQUEST)):
-            case {"command": str(name), **arguments}:
-                pass
+            case {"command": str(name), **rest}:
+                arguments: dict[str, Any] = {str(key): value for key, value in rest.items()}
             case _:
                 raise ValueError("a request is an object with a command")
         client.settimeout(TELL_TIMEOUT)
