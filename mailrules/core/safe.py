@@ -1,4 +1,4 @@
-"""Text from mail and servers, made safe to be shown: in a terminal, a log, a status line (RELIABILITY A10)."""
+"""Text from mail and servers, made safe to be shown in a terminal, a log or a status line."""
 
 from __future__ import annotations
 
