@@ -1,0 +1,150 @@
+"""`mailrules run`: the worker."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailrules.cli.options import Common
+
+if TYPE_CHECKING:
+    from mailrules.config import Config
+    from mailrules.once import OnceResult
+    from mailrules.service import Service
+    from mailrules.state import State
+
+log = logging.getLogger("mailrules.service")
+
+FEED = 20.0
+"""Seconds between two signs of life to systemd's watchdog."""
+
+
+def command(
+    common: Common,
+    once: Annotated[bool, typer.Option("--once", help="Sweep every mailbox once, and end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> int:
+    """Watch the mailboxes and keep them in order, until SIGTERM or Ctrl-C.
+
+    SIGHUP, or `mailrules reload`, reads the file again: all of it, or nothing.
+
+    Example: mailrules run --config rules.yaml
+    """
+    from mailrules import logs
+    from mailrules.adapters.store import Store
+
+    config = common.load()
+    logs.configure(config.settings.log_format, verbose=common.verbose > 0)
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    state = common.locate(config)
+    with state.lock("run", socket=state.socket()), Store.open(state.directory) as store:
+        if once:
+            return _once(config, store, dry_run=dry_run, json=common.json)
+        from mailrules.service import Service
+
+        return _watch(Service(config, store, dry_run=dry_run), state)
+
+
+def _watch(service: Service, state: State) -> int:
+    from mailrules.control import ControlServer
+    from mailrules.core.errors import ConfigError
+    from mailrules.notify import Notifier
+    from mailrules.serving import register
+
+    notify = Notifier()
+
+    woken = threading.Event()
+    asked: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        asked.append(number)
+        woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    server = ControlServer(state.socket())
+    register(server, service)
+    with server:
+        service.start()
+        notify.ready(service.summary())
+        log.info("watching %d accounts; state in %s", len(service.house.config.accounts), state.directory)
+        while True:
+            woken.wait(FEED)
+            woken.clear()
+            if any(number != signal.SIGHUP for number in asked):
+                break
+            if asked:
+                asked.clear()
+                notify.reloading()
+                try:
+                    service.reload()
+                except ConfigError as error:
+                    for line in error.lines:
+                        log.error("%s", line)
+                    log.error("the file is not right: the rules in force stay as they were")
+                notify.ready(service.summary())
+            if service.healthy():
+                notify.watchdog()
+            notify.status(service.summary())
+        notify.stopping()
+        log.info("stopping: finishing what is at hand")
+        clean = service.stop()
+    log.info("stopped" if clean else "stopped; what was cut off is finished at the next start")
+    return 0
+
+
+def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
+    from mailrules.adapters.imap.refusals import LoginRefused
+    from mailrules.adapters.store import Store
+    from mailrules.cli import output
+    from mailrules.core.errors import TransientError
+    from mailrules.once import run_once
+    from mailrules.service import House
+
+    assert isinstance(store, Store)
+    house = House(config, store, dry_run=dry_run)
+    house.keep_rules()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: house.stopping.set())
+
+    def done(result: OnceResult) -> None:
+        for name, run in result.mailboxes.items():
+            if json:
+                output.emit(
+                    {
+                        "account": result.account, "mailbox": name, "judged": run.judged,
+                        "matched": run.matched, "baseline": run.baseline, "deferred": run.deferred,
+                        "states": dict(run.tally.states),
+                    }
+                )  # fmt: skip
+                continue
+            if run.baseline is not None:
+                output.note(
+                    f"{result.account}/{name}: first look; its {run.baseline} messages are left alone "
+                    "(`mailrules apply` does them)."
+                )
+            states = ", ".join(f"{count} {state}" for state, count in sorted(run.tally.states.items()))
+            output.note(
+                f"{result.account}/{name}: {run.judged} judged, {run.matched} matched"
+                + (f"; effects: {states}" if states else "")
+                + "."
+            )
+        if json:
+            for where, error in result.errors:
+                output.emit({"account": result.account, "where": where, "error": str(error)})
+
+    results = run_once(house, done=done)
+    errors = [error for result in results for _, error in result.errors]
+    runs = [run for result in results for run in result.mailboxes.values()]
+    if any(isinstance(error, LoginRefused) for error in errors):
+        return 77
+    if any(not isinstance(error, TransientError) for error in errors) or any(
+        run.tally.states.keys() & {"failed", "unknown"} for run in runs
+    ):
+        return 1
+    return 75 if errors or any(run.deferred or run.tally.states["later"] for run in runs) else 0

@@ -1,0 +1,171 @@
+"""The worker's Effects: joins the actions to IMAP, SMTP and scripts, for one selected mailbox."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mailrules import clock
+from mailrules.adapters import command, smtp
+from mailrules.adapters.imap.connection import Connection
+from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.adapters.imap.refusals import NoSuchMailbox
+from mailrules.config import Account, Settings
+from mailrules.core.actions.base import Commit, EffectTarget, Outcome
+from mailrules.core.actions.exchange import script_input
+from mailrules.core.compose import Outgoing, forward_message, redirect_message
+from mailrules.core.errors import PermanentError, TransientError
+from mailrules.perform import Copied
+
+Compose = Callable[..., Outgoing]
+GONE = Outcome("gone", {"error": "the message is not there any more"})
+
+LARGEST_MESSAGE = 100 << 20
+"""Octets of a message that is forwarded, redirected or handed to a script, at most."""
+
+
+class WorkerEffects:
+    """Effects on the messages of one selected mailbox. What `perform.World` asks for."""
+
+    def __init__(
+        self,
+        *,
+        account: Account,
+        settings: Settings,
+        connection: Connection,
+        mailbox: Mailbox,
+        stopping: threading.Event,
+    ) -> None:
+        self._account = account
+        self._settings = settings
+        self._connection = connection
+        self._mailbox = mailbox
+        self._stopping = stopping
+
+    # -- mailboxes ----------------------------------------------------------------------------------
+    def move(
+        self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
+    ) -> Mapping[int, Outcome]:
+        return self._mailbox.move(
+            _uids(targets), mailbox, identities=_identities(targets), on_copied=on_copied
+        )
+
+    def copy(self, targets: Sequence[EffectTarget], mailbox: str) -> Mapping[int, Outcome]:
+        return self._mailbox.copy(_uids(targets), mailbox, identities=_identities(targets))
+
+    def remove(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
+        return self._mailbox.remove(_uids(targets))
+
+    def delete(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
+        return self._mailbox.delete(_uids(targets))
+
+    def add_flags(self, targets: Sequence[EffectTarget], flags: Sequence[str]) -> Mapping[int, Outcome]:
+        return self._mailbox.add_flags(_uids(targets), flags)
+
+    def remove_flags(self, targets: Sequence[EffectTarget], flags: Sequence[str]) -> Mapping[int, Outcome]:
+        return self._mailbox.remove_flags(_uids(targets), flags)
+
+    # -- what recovery asks -------------------------------------------------------------------------
+    def destination(self, mailbox: str) -> Mapping[str, Any]:
+        """Where a move or copy will put messages; created if it is missing and may be."""
+        try:
+            status = self._connection.status(mailbox)
+        except NoSuchMailbox:
+            if not self._connection.may_create(mailbox):
+                raise
+            self._connection.create(mailbox)
+            status = self._connection.status(mailbox)
+        return {"mailbox": mailbox, "uidvalidity": status.uidvalidity, "uidnext": status.uidnext}
+
+    def present(self, uids: Sequence[int]) -> set[int]:
+        return self._mailbox.present(uids)
+
+    def arrived(self, identity: str, destination: Mapping[str, Any]) -> int | None:
+        try:
+            there = self._connection.select(destination["mailbox"], read_only=True)
+            same = there.uidvalidity == destination["uidvalidity"]
+            found = there.find(identity, low=(destination["uidnext"] or 1) if same else 1)
+        except NoSuchMailbox:
+            found = []
+        finally:
+            self._connection.reselect(self._mailbox)
+        return found[0] if found else None
+
+    # -- the world outside --------------------------------------------------------------------------
+    def forward(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:
+        return self._send_on(forward_message, target, arguments, commit)
+
+    def redirect(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:
+        return self._send_on(redirect_message, target, arguments, commit)
+
+    def _send_on(
+        self, compose: Compose, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit
+    ) -> Outcome:
+        settings = self._account.smtp
+        if settings is None:
+            raise PermanentError(f"account '{self._account.name}' has no `smtp:`, which sending needs.")
+        raw = self._raw(target)
+        if raw is None:
+            return GONE
+        outgoing = compose(
+            raw,
+            arguments=arguments,
+            address=settings.from_address,
+            effect_key=target.effect_key,
+            now=clock.now(),
+        )
+        server = smtp.SmtpServer(
+            host=settings.host,
+            port=settings.port,
+            security=settings.security,
+            username=settings.username,
+            password=settings.password.read if settings.password is not None else None,
+        )
+        previous = target.detail.get("recipients")
+        return smtp.send(server, outgoing, commit=commit, previous=previous, stop=self._stopping)
+
+    def script(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:
+        identity = self._mailbox.identities([target.uid]).get(target.uid)
+        if identity is None:
+            return GONE
+        raw: bytes | None = b""
+        if arguments["input"] != "none":
+            raw = self._raw(target)
+        if raw is None:
+            return GONE
+        stdin = script_input(
+            arguments["input"],
+            raw,
+            account=self._account.name,
+            mailbox=self._mailbox.name,
+            uid=target.uid,
+            rule=target.rule,
+            flags=sorted(identity.flags),
+        )
+        variables = {
+            "ACCOUNT": self._account.name,
+            "MAILBOX": self._mailbox.name,
+            "UID": str(target.uid),
+            "RULE": target.rule,
+            "MESSAGE_ID": identity.message_id,
+            "EFFECT_KEY": target.effect_key,
+        }
+        return command.script(arguments, stdin=stdin, variables=variables, commit=commit, stop=self._stopping)
+
+    def _raw(self, target: EffectTarget) -> bytes | None:
+        """The whole message; None if it is gone."""
+        try:
+            return self._mailbox.raw(target.uid, limit=LARGEST_MESSAGE)
+        except TransientError:
+            if self._mailbox.alive and target.uid not in self._mailbox.present([target.uid]):
+                return None
+            raise
+
+
+def _uids(targets: Sequence[EffectTarget]) -> list[int]:
+    return [target.uid for target in targets]
+
+
+def _identities(targets: Sequence[EffectTarget]) -> dict[int, str]:
+    return {target.uid: target.identity for target in targets}

@@ -1,0 +1,58 @@
+"""`run --once`: sweep every watched mailbox of every account once, in parallel, and end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from mailrules.core.errors import MailrulesError, PermanentError, TransientError
+from mailrules.run import RunResult
+from mailrules.service import House
+
+log = logging.getLogger("mailrules.run")
+
+PARALLEL = 8
+
+
+@dataclass(slots=True)
+class OnceResult:
+    """What one account came to: a result for each mailbox, and what went wrong."""
+
+    account: str
+    mailboxes: dict[str, RunResult] = field(default_factory=dict)
+    errors: list[tuple[str, MailrulesError]] = field(default_factory=list)
+
+
+def run_once(house: House, *, done: Callable[[OnceResult], None]) -> list[OnceResult]:
+    """Sweep everything once. `done` is called for each account as it ends. Raises nothing of an account's."""
+    results: list[OnceResult] = []
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="mailrules-once") as pool:
+        futures = [pool.submit(_account, house, name) for name in house.config.accounts]
+        for future in as_completed(futures):
+            result = future.result()
+            results.append(result)
+            done(result)
+    return results
+
+
+def _account(house: House, account: str) -> OnceResult:
+    result = OnceResult(account)
+    connection = house.connect(account)
+    try:
+        connection.open()
+        for name in house.discover(account, connection):
+            if house.stopping.is_set():
+                break
+            try:
+                result.mailboxes[name] = house.sweep(account, connection, name, kind="once")
+            except PermanentError as error:  # this mailbox; the others may be fine
+                log.error("%s/%s: %s", account, name, error)
+                result.errors.append((f"{account}/{name}", error))
+    except (TransientError, PermanentError) as error:
+        log.error("%s: %s", account, error)
+        result.errors.append((account, error))
+    finally:
+        connection.close()
+    return result

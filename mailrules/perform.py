@@ -1,0 +1,345 @@
+"""Performing planned effects: in sets, in order, through the journal, leaving last.
+
+Every arrow of the journal is written before and after the act (RELIABILITY 1.3)::
+
+    planned → intent → [commit] → done | later | failed | unknown | gone
+
+A lost connection raises TransientError and leaves rows at `intent`; the next run finds them there and
+`_recover` asks the server what became of them before anything is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol, cast
+
+from mailrules import clock
+from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store
+from mailrules.core.actions.base import Effects, EffectTarget, Outcome, PlannedEffect
+from mailrules.core.errors import PermanentError
+from mailrules.core.retry import next_try
+
+log = logging.getLogger("mailrules.run")
+
+MOVES = frozenset({"move", "archive", "trash", "junk"})
+SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "delete"}
+"""Done for many messages with one command; the others one by one, with their commit point."""
+NOTES = frozenset({"log", "keep"})
+"""Done by being recorded."""
+
+
+Copied = Callable[[Mapping[int, Outcome]], None]
+"""Told of messages whose copies are proven, before their originals are removed."""
+
+
+class World(Effects, Protocol):
+    """The verbs, and what recovery asks of the server."""
+
+    def move(
+        self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
+    ) -> Mapping[int, Outcome]: ...
+
+    def destination(self, mailbox: str) -> Mapping[str, Any]:
+        """Where a move or copy will put messages: `{mailbox, uidvalidity, uidnext}`; created if missing."""
+
+    def present(self, uids: Sequence[int]) -> set[int]:
+        """Which of these are still in the mailbox."""
+
+    def arrived(self, identity: str, destination: Mapping[str, Any]) -> int | None:
+        """The UID under which a message has come to the destination since, or None."""
+
+    def remove(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
+        """Take messages out whose copy in the destination is proven."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What performing came to: how many effects ended in each state."""
+
+    states: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Performer:
+    """Performs the effects of one mailbox. `paused` names why a rule's effects are held, or ""."""
+
+    store: Store
+    world: World
+    account: str
+    mailbox: str
+    paused: Callable[[str], str]
+    stopping: Callable[[], bool]
+    tally: Tally = field(default_factory=Tally)
+
+    def perform(self, rows: Sequence[EffectRow]) -> Tally:
+        """Perform rows that `Store.unfinished` or `Store.record` gave. Raises TransientError if cut off."""
+        queues: dict[int, deque[EffectRow]] = defaultdict(deque)
+        for row in sorted(rows, key=lambda r: (r.uid, r.leaves, r.order)):
+            queues[row.uid].append(row)
+        while queues and not self.stopping():
+            round_ = {uid: queue.popleft() for uid, queue in queues.items()}
+            staying = [row for row in round_.values() if not row.leaves]
+            if staying:
+                # Those that would leave wait until every message's other effects had their turn:
+                # it makes their sets larger, and they leave in one command.
+                for uid, row in round_.items():
+                    if row.leaves:
+                        queues[uid].appendleft(row)
+                chosen = staying
+            else:
+                chosen = self._may_leave(list(round_.values()))
+            for group in _sets(chosen):
+                if self.stopping():
+                    return self.tally
+                for added in self._perform_set(group):
+                    queues[added.uid].appendleft(added)
+            queues = defaultdict(deque, {uid: queue for uid, queue in queues.items() if queue})
+        return self.tally
+
+    def _may_leave(self, rows: list[EffectRow]) -> list[EffectRow]:
+        blocking = self.store.blocking([row.id for row in rows])
+        free = []
+        for row in rows:
+            if row.id in blocking:
+                self.tally.states["waiting"] += 1
+                log.info(
+                    "%s/%s uid=%d rule=%s %s waits for effect %s",
+                    self.account, self.mailbox, row.uid, row.rule, row.action, blocking[row.id],
+                )  # fmt: skip
+            else:
+                free.append(row)
+        return free
+
+    # -- one set ----------------------------------------------------------------------------------
+    def _perform_set(self, rows: list[EffectRow]) -> list[EffectRow]:
+        """Perform rows of the same action and arguments; gives back effects that scripts asked for."""
+        rows = self._recover(rows)
+        held = self.paused(rows[0].rule) if rows else ""
+        if held:
+            self._end(rows, {r.id: Outcome("held", {"because": held}) for r in rows})  # type: ignore[arg-type]
+            return []
+        if not rows:
+            return []
+        action = rows[0].action
+        if action in NOTES:
+            self._end(rows, {row.id: Outcome("done") for row in rows})
+            return []
+        evidence: Mapping[str, Any] = {}
+        try:
+            if action in MOVES or action == "copy":
+                evidence = self.world.destination(rows[0].arguments["mailbox"])
+        except PermanentError as error:
+            self._end(rows, {row.id: Outcome("failed", {"error": str(error)}) for row in rows})
+            return []
+        rows = self._intend(rows, evidence)
+        if action in SET_ACTIONS:
+            self._end(rows, self._verb(rows, evidence))
+            return []
+        added: list[EffectRow] = []
+        for row in rows:
+            added += self._one(row)
+        return added
+
+    def _intend(self, rows: list[EffectRow], evidence: Mapping[str, Any]) -> list[EffectRow]:
+        """Write that these are about to be done; rows that a person took from us meanwhile fall out."""
+        detail = {"destination": dict(evidence)} if evidence else {}
+        frm: tuple[State, ...] = ("planned", "later", "intent", "copied", "commit")
+        try:
+            return self.store.advance(
+                [row.id for row in rows], frm=frm, to="intent", at=clock.now(),
+                detail={row.id: detail for row in rows},
+            )  # fmt: skip
+        except Fenced:
+            if len(rows) == 1:
+                return []
+            return [mine for row in rows for mine in self._intend([row], evidence)]
+
+    def _verb(self, rows: list[EffectRow], evidence: Mapping[str, Any]) -> dict[int, Outcome]:
+        targets = [row.target_message for row in rows]
+        arguments = rows[0].arguments
+        action = rows[0].action
+        try:
+            if action in MOVES:
+                outcomes = self.world.move(
+                    targets, arguments["mailbox"], on_copied=lambda copied: self._copied(rows, copied)
+                )
+            elif action == "copy":
+                outcomes = self.world.copy(targets, arguments["mailbox"])
+            elif action == "flag":
+                outcomes = self.world.add_flags(targets, arguments["flags"])
+            elif action == "unflag":
+                outcomes = self.world.remove_flags(targets, arguments["flags"])
+            else:
+                outcomes = self.world.delete(targets)
+        except PermanentError as error:
+            return {row.id: Outcome("failed", {"error": str(error)}) for row in rows}
+        missing = Outcome("unknown", {"error": "the server did not say what became of it"})
+        ended = {row.id: outcomes.get(row.uid, missing) for row in rows}
+        if evidence:
+            ended = {id_: _with(o, {"destination": dict(evidence)}) for id_, o in ended.items()}
+        return ended
+
+    def _copied(self, rows: Sequence[EffectRow], copied: Mapping[int, Outcome]) -> None:
+        """The copies of a move without MOVE are proven: only the originals are left to remove."""
+        proven = [row for row in rows if row.uid in copied]
+        self.store.advance(
+            [row.id for row in proven],
+            frm="intent",
+            to="copied",
+            at=clock.now(),
+            detail={row.id: copied[row.uid].detail for row in proven},
+        )
+
+    def _one(self, row: EffectRow) -> list[EffectRow]:
+        """An effect that can't be taken back: its commit point stands between intent and the act."""
+
+        def commit() -> None:
+            self.store.advance([row.id], frm="intent", to="commit", at=clock.now())
+
+        verb = getattr(self.world, row.action)
+        try:
+            outcome: Outcome = verb(row.target_message, row.arguments, commit)
+        except Fenced:
+            return []  # paused or decided by a person before the point of no return
+        except PermanentError as error:
+            outcome = Outcome("failed", {"error": str(error)})
+        if outcome.answers:
+            return self._answered(row, outcome)
+        self._end([row], {row.id: outcome})
+        return []
+
+    def _answered(self, row: EffectRow, outcome: Outcome) -> list[EffectRow]:
+        answers = [
+            PlannedEffect(
+                rule=row.rule, revision=row.revision, step=row.step, action=action, arguments=dict(arguments),
+                leaves=action in MOVES, once=False, because=f"asked for by effect {row.id}",
+            )
+            for action, arguments in outcome.answers
+        ]  # fmt: skip
+        if any(a.leaves for a in answers) and self.store.leaving(row.id):
+            self._end(
+                [row],
+                {row.id: _with(outcome, {"error": "its answer would move the message twice"}, "failed")},
+            )
+            return []
+        added = self.store.answered(row.id, answers, detail=outcome.detail, at=clock.now())
+        self._say(row, outcome)
+        self.tally.states["done"] += 1
+        return added
+
+    # -- endings ----------------------------------------------------------------------------------
+    def _end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome]) -> None:
+        """Write how each ended, one transaction a state."""
+        by_state: dict[str, list[EffectRow]] = defaultdict(list)
+        at = clock.now()
+        for row in rows:
+            by_state[outcomes[row.id].state].append(row)
+        for state, those in by_state.items():
+            self.store.advance(
+                [row.id for row in those],
+                frm=("planned", "later", "intent", "copied", "commit"),
+                to=cast(State, state),
+                at=at,
+                detail={row.id: outcomes[row.id].detail for row in those},
+                next_try=self._next_try(those, outcomes, at) if state == "later" else None,
+            )
+            self.tally.states[state] += len(those)
+            for row in those:
+                self._say(row, outcomes[row.id])
+        worn_out = [row for row in by_state["later"] if next_try(row.tries) is None]
+        for row in worn_out:
+            reason = str(outcomes[row.id].detail.get("error", "")) or "it kept failing"
+            self.store.quarantine([row.id], reason=f"given up after {row.tries} tries: {reason}", at=at)
+            log.error("%s/%s uid=%d given up after %d tries: %s", *self._place(row), row.tries, reason)
+
+    def _next_try(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:
+        wait = max((next_try(row.tries) or timedelta(0) for row in rows), default=timedelta(0))
+        asked = max(outcomes[row.id].retry_after or 0.0 for row in rows)
+        return at + max(wait, timedelta(seconds=asked))
+
+    def _place(self, row: EffectRow) -> tuple[str, str, int]:
+        return self.account, self.mailbox, row.uid
+
+    def _say(self, row: EffectRow, outcome: Outcome) -> None:
+        level = logging.INFO if outcome.state in ("done", "gone", "held") else logging.WARNING
+        error = outcome.detail.get("error") or outcome.detail.get("because") or ""
+        log.log(
+            level,
+            "%s/%s uid=%d rule=%s %s%s %s%s",
+            self.account, self.mailbox, row.uid, row.rule, row.action, _where(row), outcome.state,
+            f": {error}" if error else "",
+        )  # fmt: skip
+
+    # -- recovery ---------------------------------------------------------------------------------
+    def _recover(self, rows: list[EffectRow]) -> list[EffectRow]:
+        """Settle rows that a crash or a cut left unfinished; gives those still to be done."""
+        open_ = [row for row in rows if row.state in ("intent", "copied", "commit")]
+        if not open_:
+            return rows
+        to_do = [row for row in rows if row not in open_]
+        present = self.world.present([row.uid for row in open_])
+        for row in open_:
+            outcome = self._settle(row, row.uid in present)
+            if outcome is None:
+                to_do.append(row)
+            else:
+                self._end([row], {row.id: outcome})
+        return to_do
+
+    def _settle(self, row: EffectRow, present: bool) -> Outcome | None:
+        """How an effect found unfinished ended; None: do it (again)."""
+        if row.state == "commit":
+            if row.on_unknown == "retry":
+                return None
+            return Outcome(
+                "unknown", {"error": "interrupted after the point of no return; it may have happened"}
+            )
+        if row.action in MOVES or row.action == "copy":
+            return self._settle_move(row, present)
+        if row.action == "delete" and not present:
+            return Outcome("done", {"inferred": True})
+        return None
+
+    def _settle_move(self, row: EffectRow, present: bool) -> Outcome | None:
+        destination = row.detail.get("destination")
+        arrived = self.world.arrived(row.identity, destination) if destination else None
+        found = {"inferred": True, "to_uid": arrived}
+        if arrived is None:
+            return None if present else Outcome("gone", {"error": "neither here nor in the destination"})
+        if row.action == "copy" or not present:
+            return Outcome("done", found)
+        return _with(self.world.remove([row.target_message])[row.uid], found)
+
+
+def _with(outcome: Outcome, detail: Mapping[str, Any], state: Any = None) -> Outcome:
+    return Outcome(
+        state or outcome.state,
+        {**outcome.detail, **detail},
+        outcome.retry_after,
+        outcome.answers if not state else (),
+    )
+
+
+def _where(row: EffectRow) -> str:
+    if "mailbox" in row.arguments:
+        return f" to={row.arguments['mailbox']}"
+    if "flags" in row.arguments:
+        return f" {' '.join(row.arguments['flags'])}"
+    return ""
+
+
+def _sets(rows: Sequence[EffectRow]) -> list[list[EffectRow]]:
+    """Rows of the same action, arguments and rule together, at most LARGEST_SET of them."""
+    sets: dict[tuple[str, str, str], list[EffectRow]] = defaultdict(list)
+    for row in rows:
+        sets[row.action, json.dumps(row.arguments, sort_keys=True), row.rule].append(row)
+    return [
+        those[start : start + LARGEST_SET]
+        for those in sets.values()
+        for start in range(0, len(those), LARGEST_SET)
+    ]

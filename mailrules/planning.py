@@ -1,0 +1,273 @@
+"""`plan` and `apply`: the rules over the mail that is there now.
+
+Planning judges every message and changes nothing. Applying records the same decisions in the journal
+and performs them, mailbox by mailbox, in windows, so that Ctrl-C at any moment leaves a true journal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from mailrules import clock
+from mailrules.adapters.imap.connection import Connection
+from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.adapters.store import Decided
+from mailrules.core.decision import Decision, as_json, explain, rules_for
+from mailrules.core.errors import MailrulesError, PermanentError, TransientError
+from mailrules.core.rule import Rule
+from mailrules.core.search import Key
+from mailrules.core.uidset import UidSet
+from mailrules.judging import Judge
+from mailrules.run import WINDOW
+from mailrules.service import House
+
+BRAKE_SIZE = 100
+"""Mailboxes of more messages than this have the brake of SPEC section 7: not more than half may leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rules over which mail. None and () mean all."""
+
+    rules: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    mailboxes: tuple[str, ...] = ()
+    since: datetime | None = None
+    scheduled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One message that some rule matched, and its decision."""
+
+    account: str
+    mailbox: str
+    uid: int
+    identity: Identity
+    decision: Decision
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "uid": self.uid,
+            "account": self.account,
+            "mailbox": self.mailbox,
+            "message_id": self.identity.message_id,
+            **as_json(self.decision),
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was looked at and what the rules would do, or did."""
+
+    messages: int = 0
+    matched: int = 0
+    rules: Counter[str] = field(default_factory=Counter)
+    effects: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    deferred: int = 0
+    braked: list[str] = field(default_factory=list)
+    created: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "messages": self.messages,
+            "matched": self.matched,
+            "rules": dict(self.rules),
+            "effects": dict(self.effects),
+        }
+
+    def count(self, planned: Planned) -> None:
+        self.matched += 1
+        self.rules.update(planned.decision.matched)
+        for effect in planned.decision.effects:
+            if effect.state in ("planned", "held", "would"):
+                self.effects[effect.action] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it has come, for the progress bar."""
+
+    account: str
+    mailbox: str
+    done: int
+    total: int
+    phase: str = "judging"
+
+
+Event = Planned | Progress
+
+
+class Planner:
+    """Walks accounts and mailboxes. Events come as they happen; `summary` is complete at the end."""
+
+    def __init__(
+        self, house: House, selection: Selection, *, stopping: Callable[[], bool] | None = None
+    ) -> None:
+        self.house = house
+        self.selection = selection
+        self.summary = Summary()
+        self._stopping = stopping or house.stopping.is_set
+
+    # -- plan -----------------------------------------------------------------------------------
+    def plan(self) -> Iterator[Event]:
+        """Judge everything, change nothing. An account that fails is in `summary.errors`."""
+        for account in self._accounts():
+            yield from self._guarded(account, self._plan_account)
+
+    def apply(self, *, over_brakes: bool = False, again: bool = False) -> Iterator[Event]:
+        """Judge a mailbox, then record and perform what was decided, then the next mailbox."""
+        for account in self._accounts():
+            yield from self._guarded(
+                account,
+                lambda name, connection: self._apply_account(name, connection, over_brakes=over_brakes),
+            )
+
+    def _accounts(self) -> list[str]:
+        chosen = self.selection.accounts
+        unknown = [name for name in chosen if name not in self.house.config.accounts]
+        if unknown:
+            raise PermanentError(
+                f"there is no account '{unknown[0]}' in {self.house.config.path}. "
+                f"Accounts: {', '.join(self.house.config.accounts)}."
+            )
+        rules = {rule.name for rule in self.house.config.rules}
+        for name in self.selection.rules:
+            if name not in rules:
+                raise PermanentError(f"there is no rule '{name}' in {self.house.config.path}.")
+        return list(chosen or self.house.config.accounts)
+
+    def _guarded(self, account: str, work: Callable[[str, Connection], Iterator[Event]]) -> Iterator[Event]:
+        connection = self.house.connect(account)
+        try:
+            connection.open()
+            self.house.discover(account, connection)
+            yield from work(account, connection)
+        except (TransientError, PermanentError) as error:
+            self.summary.errors.append(f"{account}: {error}")
+            self.failed = error
+        finally:
+            connection.close()
+
+    failed: MailrulesError | None = None
+
+    def _rules(self, account: str, mailbox: str) -> tuple[Rule, ...]:
+        """The chosen rules; with them, the earlier rules of the file that could keep mail from them."""
+        chosen = self.selection.rules
+        rules = rules_for(
+            self.house.config.rules, account, mailbox, scheduled=bool(chosen) or self.selection.scheduled
+        )
+        if chosen:
+            return tuple(rule for rule in rules if rule.name in chosen)
+        return rules
+
+    def _mailboxes(self, account: str) -> Sequence[str]:
+        return self.selection.mailboxes or self.house.state(account).watched
+
+    def _plan_account(self, account: str, connection: Connection) -> Iterator[Event]:
+        for name in self._mailboxes(account):
+            mailbox = connection.select(name, read_only=True)
+            yield from self._survey(account, mailbox, mailbox.uids())
+
+    def _survey(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> Iterator[Event]:
+        rules = self._rules(account, mailbox.name)
+        uids = self._since(mailbox, uids)
+        judge = self._judge(account, mailbox.name, rules)
+        for start in range(0, len(uids), WINDOW):
+            if self._stopping():
+                return
+            window = uids[start : start + WINDOW]
+            judged = judge.judge(mailbox, window, clock.now())
+            self.summary.messages += len(window) - len(judged.gone)
+            self.summary.deferred += len(judged.deferred) + len(judged.broken)
+            matched = [uid for uid, d in sorted(judged.decisions.items()) if d.matched or d.effects]
+            identities = judge.identify(mailbox, judged, matched)
+            for uid in matched:
+                if uid in identities:
+                    planned = Planned(account, mailbox.name, uid, identities[uid], judged.decisions[uid])
+                    self.summary.count(planned)
+                    yield planned
+            yield Progress(account, mailbox.name, min(start + WINDOW, len(uids)), len(uids))
+
+    def _judge(self, account: str, mailbox: str, rules: Sequence[Rule]) -> Judge:
+        return self.house.judge(
+            account, mailbox, rules=rules, situation=self.house.situation(account, mailbox, again=True)
+        )
+
+    def _since(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[int]:
+        since = self.selection.since
+        if since is None or not uids:
+            return uids
+        # SEARCH knows days, not hours, in the server's zone: two days of slack, then INTERNALDATE.
+        day = since.date().fromordinal(since.date().toordinal() - 2)
+        found = sorted(mailbox.search(Key("SINCE", (day,)), UidSet(uids)))
+        dates = mailbox.dates(found)
+        return [uid for uid in found if uid in dates and dates[uid] >= since]
+
+    # -- apply ----------------------------------------------------------------------------------
+    def _apply_account(self, account: str, connection: Connection, *, over_brakes: bool) -> Iterator[Event]:
+        for name in self._mailboxes(account):
+            if self._stopping():
+                return
+            # Mail that is new is judged as new mail first; then everything that is there, once more.
+            if name in self.house.state(account).watched:
+                self.house.sweep(account, connection, name)
+            mailbox = connection.select(name)
+            total = mailbox.uids()
+            if name in self.house.state(account).watched:
+                judged = self.house.store.judged(account, name)  # what came since is the watcher's
+                total = [uid for uid in total if uid in judged]
+            found: list[Planned] = []
+            for event in self._survey(account, mailbox, total):
+                if isinstance(event, Planned):
+                    found.append(event)
+                yield event
+            leaving = sum(any(e.leaves and e.state == "planned" for e in p.decision.effects) for p in found)
+            if len(total) > BRAKE_SIZE and leaving * 2 > len(total) and not over_brakes:
+                self.summary.braked.append(
+                    f"{account}/{name}: {leaving} of {len(total)} messages would leave the mailbox. "
+                    "Nothing was done there; if that is what you want, say --over-brakes."
+                )
+                continue
+            yield from self._do(account, connection, mailbox, found)
+
+    def _do(
+        self, account: str, connection: Connection, mailbox: Mailbox, found: Sequence[Planned]
+    ) -> Iterator[Event]:
+        run = self.house.store.start_run(
+            account=account,
+            mailbox=mailbox.name,
+            kind="apply",
+            rules_hash=self.house.config.text_hash,
+            at=clock.now(),
+        )
+        done = 0
+        for start in range(0, len(found), WINDOW):
+            if self._stopping():
+                break
+            window = found[start : start + WINDOW]
+            with self.house.lock(account, mailbox.name):
+                selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
+                if selected.uidvalidity != mailbox.uidvalidity:
+                    raise TransientError(f"{mailbox.name} was numbered anew meanwhile. Say it again.")
+                rows = self.house.store.record(
+                    run, account, mailbox.name, mailbox.uidvalidity,
+                    [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in window],
+                    judged=UidSet(), high_uid=0, at=clock.now(),
+                )  # fmt: skip
+                performer = self.house.performer(account, connection, selected)
+                tally = performer.perform([row for row in rows if row.state == "planned"])
+            self.summary.states.update(tally.states)
+            done += len(window)
+            yield Progress(account, mailbox.name, done, len(found), "acting")
+        self.house.store.end_run(run, at=clock.now(), judged=self.summary.messages, matched=done)
+
+
+__all__ = ["Planned", "Planner", "Progress", "Selection", "Summary", "explain"]

@@ -1,0 +1,233 @@
+"""One pass over one mailbox: finish what was left, find what is new, decide, record, perform.
+
+::
+
+    perform(store.unfinished(mailbox))      first what a crash or a passing failure left over
+    uids = sweep(mailbox)                   a UID sweep is the truth; EXISTS is only a hint
+    judged = judge(uids)                    facts, decisions, missing facts, decisions
+    rows = store.record(judged)             decisions, planned effects, checkpoint: ONE transaction
+    perform(rows)                           in sets, leaving last
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from mailrules import clock
+from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.adapters.store import Decided, Store
+from mailrules.core.decision import Decision
+from mailrules.core.retry import next_try
+from mailrules.core.uidset import UidSet
+from mailrules.judging import Judge, Judged
+from mailrules.perform import Performer, Tally
+
+log = logging.getLogger("mailrules.run")
+
+WINDOW = 500
+"""Messages judged and recorded together (Yahoo answers no more than 1,000 at once)."""
+OVERLAP = 200
+"""UIDs below the checkpoint that every sweep looks at again: some servers show UIDs late (R4)."""
+FULL_SCAN = timedelta(days=1)
+MARGIN = timedelta(hours=1)
+"""After a UIDVALIDITY change, mail that came this long before the last sweep still counts as new (R9)."""
+
+Kind = Literal["new", "once", "apply", "schedule"]
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What a run came to. `due`: when something of this mailbox is to be tried again."""
+
+    judged: int = 0
+    matched: int = 0
+    baseline: int | None = None
+    deferred: int = 0
+    tally: Tally = field(default_factory=Tally)
+    due: datetime | None = None
+
+    def later(self, due: datetime | None) -> None:
+        self.due = min(filter(None, (self.due, due)), default=None)
+
+
+@dataclass(slots=True)
+class Run:
+    """A pass over the selected mailbox. Raises TransientError when the connection is lost."""
+
+    store: Store
+    account: str
+    mailbox: Mailbox
+    judge: Judge
+    performer: Performer
+    stopping: Callable[[], bool]
+    rules_hash: str = ""
+    kind: Kind = "new"
+    result: RunResult = field(default_factory=RunResult)
+
+    def __call__(self) -> RunResult:
+        self._settle_baseline()
+        self._finish()
+        while not self.stopping():
+            uids, full = self._sweep()
+            if not uids:
+                self._swept(full)
+                break
+            log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
+            run = self.store.start_run(
+                account=self.account, mailbox=self.mailbox.name, kind=self.kind,
+                rules_hash=self.rules_hash, at=clock.now(),
+            )  # fmt: skip
+            before = (self.result.judged, self.result.matched)
+            # Newest last, as they came; one window at a time, so that what is decided is also done.
+            for start in range(0, len(uids), WINDOW):
+                if self.stopping():
+                    break
+                self._window(run, uids[start : start + WINDOW])
+            self.store.end_run(
+                run, at=clock.now(),
+                judged=self.result.judged - before[0], matched=self.result.matched - before[1],
+            )  # fmt: skip
+            if not self.stopping():
+                self._swept(full)
+        self.result.later(self.store.due(self.account, self.mailbox.name))
+        self.result.tally = self.performer.tally
+        return self.result
+
+    # -- finding ----------------------------------------------------------------------------------
+    def _finish(self) -> None:
+        rows = [
+            row
+            for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
+            if row.uidvalidity == self.mailbox.uidvalidity  # another one's UIDs name other messages
+        ]
+        if rows:
+            log.info("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
+            self.performer.perform(rows)
+
+    def _settle_baseline(self) -> None:
+        """Make sure the journal knows this mailbox as it is now."""
+        row = self.store.mailbox(self.account, self.mailbox.name)
+        if row is None:
+            uids = self.mailbox.uids()
+            self._baseline(uids, UidSet(uids))
+            self.result.baseline = len(uids)
+            log.info(
+                "%s/%s: watched from now on; the %d messages already there are left alone until `apply`",
+                self.account, self.mailbox.name, len(uids),
+            )  # fmt: skip
+        elif row.uidvalidity != self.mailbox.uidvalidity:
+            self._new_uidvalidity(row.last_sweep, row.uidvalidity)
+
+    def _baseline(self, uids: Sequence[int], judged: UidSet) -> None:
+        self.store.set_baseline(
+            self.account, self.mailbox.name,
+            uidvalidity=self.mailbox.uidvalidity, judged=judged, high_uid=max(uids, default=0),
+            at=clock.now(),
+        )  # fmt: skip
+
+    def _new_uidvalidity(self, last_sweep: datetime | None, old: int) -> None:
+        """UIDs mean nothing any more: know messages by identity, and by date where that fails (R9)."""
+        uids = self.mailbox.uids()
+        new: set[int] = set()
+        places: dict[str, int] = {}
+        for start in range(0, len(uids), WINDOW):
+            identities = self.mailbox.identities(uids[start : start + WINDOW])
+            known = self.store.known(self.account, [i.identity for i in identities.values()])
+            for uid, identity in identities.items():
+                places[identity.identity] = uid
+                recent = last_sweep is None or (identity.internaldate or clock.now()) > last_sweep - MARGIN
+                if identity.identity not in known and recent:
+                    new.add(uid)
+        log.warning(
+            "%s/%s: the server numbered the mailbox anew (UIDVALIDITY %d is now %d): "
+            "%d messages are known or old, %d new",
+            self.account, self.mailbox.name, old, self.mailbox.uidvalidity, len(uids) - len(new), len(new),
+        )  # fmt: skip
+        self.store.renumber(
+            self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity, uids=places
+        )
+        self._baseline(uids, UidSet(uid for uid in uids if uid not in new))
+
+    def _sweep(self) -> tuple[list[int], bool]:
+        """UIDs not yet judged, ascending, and whether all of the mailbox was looked at."""
+        row = self.store.mailbox(self.account, self.mailbox.name)
+        assert row is not None
+        now = clock.now()
+        full = row.last_full_scan is None or now - row.last_full_scan > FULL_SCAN
+        low = 1 if full else max(1, row.high_uid - OVERLAP)
+        known = self.store.judged(self.account, self.mailbox.name, low=low)
+        waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
+        found = {uid for uid in self.mailbox.uids(low) if uid not in known}
+        due = {uid for uid, at in waiting.items() if at <= now}
+        for at in waiting.values():
+            if at > now:
+                self.result.later(at)
+        return sorted((found | due) - {uid for uid in waiting if uid not in due}), full
+
+    def _swept(self, full: bool) -> None:
+        self.store.mark_judged(
+            self.account, self.mailbox.name,
+            uidvalidity=self.mailbox.uidvalidity, uids=UidSet(), at=clock.now(), swept=True, full_scan=full,
+        )  # fmt: skip
+
+    # -- judging and recording --------------------------------------------------------------------
+    def _window(self, run: int, uids: Sequence[int]) -> None:
+        judged = self.judge.judge(self.mailbox, uids, clock.now())
+        acting = [uid for uid, decision in judged.decisions.items() if decision.effects]
+        identities = self.judge.identify(self.mailbox, judged, acting)
+        decided = [
+            Decided(uid=uid, identity=identities[uid], effects=judged.decisions[uid].effects)
+            for uid in acting
+            if uid in identities  # else it vanished meanwhile
+        ]
+        settled = UidSet(uid for uid in uids if uid not in judged.deferred and uid not in judged.broken)
+        rows = self.store.record(
+            run, self.account, self.mailbox.name, self.mailbox.uidvalidity, decided,
+            judged=settled, high_uid=max(uids), at=clock.now(),
+        )  # fmt: skip
+        self._defer(judged)
+        self.result.judged += len(settled)
+        self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
+        self.performer.perform([row for row in rows if row.state == "planned"])
+
+    def _defer(self, judged: Judged) -> None:
+        """Messages that can't be judged now stay unjudged; those that keep failing are quarantined (R10)."""
+        reasons = dict(judged.deferred)
+        reasons.update({uid: f"{type(bug).__name__}: {bug}" for uid, bug in judged.broken.items()})
+        for uid, reason in reasons.items():
+            tries = self.store.defer(
+                self.account, self.mailbox.name, self.mailbox.uidvalidity, uid, reason=reason, at=clock.now()
+            )
+            wait = next_try(tries)
+            self.result.deferred += 1
+            if wait is None:
+                log.error("%s/%s uid=%d quarantined: %s", self.account, self.mailbox.name, uid, reason)
+            else:
+                log.warning("%s/%s uid=%d not judged yet: %s", self.account, self.mailbox.name, uid, reason)
+                self.result.later(clock.now() + wait)
+
+
+def history_of(
+    store: Store, account: str, mailbox: str
+) -> Callable[[Mapping[int, Identity]], Mapping[int, str]]:
+    """What the journal knows of messages by identity (SPEC section 4, Once)."""
+
+    def ask(identities: Mapping[int, Identity]) -> Mapping[int, str]:
+        known = store.history(account, mailbox, [i.identity for i in identities.values()])
+        return {uid: known.get(i.identity, "new") for uid, i in identities.items()}
+
+    return ask
+
+
+def matched_rules(decisions: Iterable[Decision]) -> dict[str, int]:
+    """How many messages each rule matched."""
+    counts: dict[str, int] = {}
+    for decision in decisions:
+        for name in decision.matched:
+            counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,0 +1,121 @@
+"""What a running worker answers on its control socket: the service's side of `status`, `reload`, `apply`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from mailrules import operations
+from mailrules.adapters.store import timestamp
+from mailrules.control import ControlServer
+from mailrules.core.errors import TransientError
+from mailrules.planning import Event, Planned, Planner, Selection
+from mailrules.service import House, Service
+
+
+def register(server: ControlServer, service: Service) -> None:
+    """Offer everything a running worker can be asked."""
+    house = service.house
+
+    def resume(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        events = list(operations.resume(house.store, names_of(house), arguments))
+        service.forgive()  # also a refused login: `resume ACCOUNT` says the password is mended
+        return events
+
+    operations.register(server, house.store, names=lambda: names_of(house), changed=service.wake)
+    server.register("resume", resume)
+    server.register("status", lambda _: operations.status(house.store, live=live(service)))
+    server.register("reload", lambda _: service.reload())
+    server.register("apply", lambda arguments: apply(house, arguments))
+
+
+def names_of(house: House) -> operations.Names:
+    """The rules and accounts of the file in force."""
+    return operations.Names(
+        frozenset(rule.name for rule in house.config.rules), frozenset(house.config.accounts)
+    )
+
+
+def live(service: Service) -> operations.Live:
+    """What only a running worker knows: who it is, and where each connection stands."""
+    worker = {
+        "pid": os.getpid(),
+        "since": timestamp(service.started),
+        "config": str(service.house.config.path),
+        "dry_run": service.house.dry_run,
+    }
+    connections = [
+        {**connection, "since": timestamp(connection["since"])} for connection in service.connections()
+    ]
+    return operations.Live(worker, connections, names_of(service.house))
+
+
+def planner_of(house: House, arguments: Mapping[str, Any]) -> Planner:
+    """A Planner from what a request carries: `rules`, `accounts`, `mailboxes`, `since`, `scheduled`."""
+    since = arguments.get("since")
+    return Planner(
+        house,
+        Selection(
+            rules=_names(arguments.get("rules")),
+            accounts=_names(arguments.get("accounts")),
+            mailboxes=_names(arguments.get("mailboxes")),
+            since=datetime.fromisoformat(since) if isinstance(since, str) else None,
+            scheduled=bool(arguments.get("scheduled")),
+        ),
+    )
+
+
+def apply(house: House, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """`apply`, as events: one for each message that is acted on, progress, and the result at the end."""
+    planner = planner_of(house, arguments)
+    yield from as_events(
+        planner,
+        planner.apply(over_brakes=bool(arguments.get("over_brakes")), again=bool(arguments.get("again"))),
+    )
+
+
+def as_events(planner: Planner, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+    """What a Planner yields, as plain data; the last one is its result."""
+    for event in events:
+        if isinstance(event, Planned):
+            yield {
+                "planned": event.as_json(),
+                "subject": event.identity.subject,
+                "sender": event.identity.sender,
+            }
+        else:
+            yield {
+                "progress": {
+                    "account": event.account,
+                    "mailbox": event.mailbox,
+                    "done": event.done,
+                    "total": event.total,
+                    "phase": event.phase,
+                }
+            }
+    summary = planner.summary
+    yield {
+        "result": {
+            "summary": summary.as_json(),
+            "states": dict(summary.states),
+            "deferred": summary.deferred,
+            "braked": summary.braked,
+            "created": sorted(summary.created),
+            "errors": summary.errors,
+            "passing": isinstance(planner.failed, TransientError),
+        }
+    }
+
+
+def exit_status(result: Mapping[str, Any]) -> int:
+    """0 fine; 75 a server could not be asked now; 1 something else went wrong or was stopped."""
+    troubles = {"failed", "unknown"} & result["states"].keys()
+    if troubles or result["braked"] or (result["errors"] and not result["passing"]):
+        return 1
+    return 75 if result["errors"] or result["deferred"] or result["states"].get("later") else 0
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, Sequence) and value else ()

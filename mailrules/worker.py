@@ -1,0 +1,266 @@
+"""One connection's life: connect, SELECT, run, IDLE, park; and backing off when it fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from mailrules import clock
+from mailrules.adapters.imap.connection import Connection, LoginRefused
+from mailrules.core.errors import PermanentError, TransientError
+from mailrules.core.retry import full_jitter
+from mailrules.poller import Park, Why
+
+log = logging.getLogger("mailrules.worker")
+
+SWEEP = 300.0
+"""Seconds between two sweeps of a mailbox: bounds what a lying IDLE can hide (RELIABILITY P1)."""
+POLL = 60.0
+"""Seconds between two looks at a mailbox that no IDLE watches."""
+CONFIRM = 60.0
+"""Seconds before the one second try of a refused login."""
+SHELVED = 300.0
+"""Seconds before a mailbox that is missing, or an account that must not log in, is looked at again."""
+HEALTHY = 300.0
+"""Seconds a connection must have lasted for its failures to be forgotten."""
+
+State = Literal["starting", "connected", "watching", "polling", "waiting", "needs-login", "failed", "ended"]
+
+
+@dataclass(slots=True)
+class LoginGate:
+    """Lets one connection of an account try at a time while its login is in doubt.
+
+    A wrong password is tried twice, a minute apart, and then never again until the configuration
+    changes or a person says `resume` (RFC 5530: "no point in trying the same login again later").
+    """
+
+    refusals: int = 0
+    until: float = 0.0
+    trying: bool = False
+    good: bool = False
+    error: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enter(self) -> float | None:
+        """Seconds to wait before connecting; 0 for "go"; None for "not until a person acts"."""
+        with self.lock:
+            if self.good:
+                return 0.0
+            if self.refusals >= 2:
+                return None
+            wait = self.until - clock.timer()
+            if wait > 0:
+                return wait
+            if self.trying:
+                return 0.5
+            self.trying = True
+            return 0.0
+
+    def succeeded(self) -> None:
+        with self.lock:
+            self.refusals, self.trying, self.good, self.error = 0, False, True, ""
+
+    def failed(self) -> None:
+        """The connection failed before the login was answered."""
+        with self.lock:
+            self.trying = False
+
+    def refused(self, error: str) -> None:
+        with self.lock:
+            self.refusals, self.trying, self.good, self.error = self.refusals + 1, False, False, error
+            self.until = clock.timer() + CONFIRM
+
+    def reset(self) -> None:
+        """A person said `resume`, or the configuration has changed."""
+        with self.lock:
+            self.refusals, self.until, self.trying, self.error = 0, 0.0, False, ""
+
+
+class Desk(Protocol):
+    """What a watcher needs of the service."""
+
+    stopping: threading.Event
+
+    def connect(self) -> Connection:
+        """A new connection, not yet open."""
+
+    def discover(self, connection: Connection) -> None:
+        """Called after each login: which mailboxes there are."""
+
+    def slot(self) -> Callable[[], None] | None:
+        """A place among the connections being opened (then call the answer when open); None: wait."""
+
+    def run(self, connection: Connection, name: str) -> float | None:
+        """Judge and act until nothing is left; seconds until something of this mailbox is due again."""
+
+
+class Watcher:
+    """Keeps one connection on one mailbox (IDLE), or goes round several (polling).
+
+    The poller wakes it; while it runs, the thread it runs in alone owns the connection.
+    """
+
+    def __init__(
+        self, account: str, mailboxes: Sequence[str], desk: Desk, gate: LoginGate, *, idle: float = SWEEP
+    ) -> None:
+        self.account = account
+        self.mailboxes = tuple(mailboxes)
+        self.name = f"{account}/{','.join(mailboxes)}"
+        self.state: State = "starting"
+        self.error = ""
+        self.since = clock.now()
+        self._desk = desk
+        self._gate = gate
+        self._interval = min(idle, SWEEP)
+        self._connection: Connection | None = None
+        self._connected_at = 0.0
+        self._failures = 0
+        self._due = 0.0
+        self._idling = False
+        self._leaving = threading.Event()
+
+    # -- the poller's side ----------------------------------------------------------------------
+    def wake(self, why: Why) -> Park | None:
+        if why == "stop" or self._leaving.is_set() or self._desk.stopping.is_set():
+            self._close()
+            self._become("ended")
+            return None
+        if why == "resumed":
+            self._drop()  # the peer has long forgotten us; do not wait for TCP to find out
+            return Park(None, random.uniform(0, 30))  # noqa: S311 - spreads load, guards nothing
+        try:
+            return self._work(why)
+        except LoginRefused as refused:
+            return self._refused(refused)
+        except TransientError as error:
+            return self._back_off(error)
+        except PermanentError as error:
+            self._drop()
+            self._become("failed", str(error))
+            log.error("%s: %s", self.name, error)
+            return Park(None, SHELVED)
+
+    def failed(self, error: BaseException) -> Park | None:
+        """A bug. It must not end the watching, and it must be seen."""
+        log.error("%s: unexpected error, reconnecting", self.name, exc_info=error)
+        return self._back_off(TransientError(f"internal error: {type(error).__name__}: {error}"))
+
+    def leave(self) -> None:
+        """From any thread: end at the next wake (another watcher takes these mailboxes over)."""
+        self._leaving.set()
+
+    def abort(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    # -- the work -------------------------------------------------------------------------------
+    def _work(self, why: Why) -> Park:
+        connection = self._connection
+        if connection is None:
+            answer = self._connect()
+            if isinstance(answer, Park):
+                return answer
+            connection = answer
+        elif self._idling:
+            if why == "readable" and not connection.idle_events():
+                return Park(connection.fileno(), max(0.0, self._due - clock.timer()))
+            connection.done()
+            self._idling = False
+        idle = connection.supports_idle and len(self.mailboxes) == 1
+        while True:
+            next_due = self._interval if idle else min(self._interval, POLL)
+            for name in self.mailboxes:
+                due = self._desk.run(connection, name)
+                if due is not None:
+                    next_due = min(next_due, max(1.0, due))
+                if self._desk.stopping.is_set() or self._leaving.is_set():
+                    return Park(None, 0)
+            if not idle:
+                self._become("polling")
+                return Park(None, next_due)
+            if connection.idle():
+                connection.done()  # something came while we were about to wait
+                continue
+            self._idling = True
+            self._become("watching")
+            # ±10 %, so that a thousand accounts do not renew in the same second
+            seconds = next_due * random.uniform(0.9, 1.0)  # noqa: S311
+            self._due = clock.timer() + seconds
+            return Park(connection.fileno(), seconds)
+
+    def _connect(self) -> Connection | Park:
+        wait = self._gate.enter()
+        if wait is None:
+            self._become("needs-login", self._gate.error)
+            return Park(None, SHELVED)
+        if wait > 0:
+            return Park(None, wait)
+        release = self._desk.slot()
+        if release is None:
+            self._gate.failed()
+            return Park(None, random.uniform(0.1, 0.3))  # noqa: S311
+        connection = self._desk.connect()
+        self._connection = connection
+        try:
+            connection.open()
+        except LoginRefused:
+            raise
+        except (TransientError, PermanentError):
+            self._gate.failed()
+            raise
+        finally:
+            release()
+        self._gate.succeeded()
+        self._connected_at = clock.timer()
+        self._become("connected")
+        self._desk.discover(connection)
+        log.info("%s connected", self.name)
+        return connection
+
+    # -- endings ----------------------------------------------------------------------------------
+    def _refused(self, refused: LoginRefused) -> Park:
+        self._drop()
+        self._gate.refused(str(refused))
+        if self._gate.refusals >= 2:
+            self._become("needs-login", str(refused))
+            log.error(
+                "%s: login refused twice, not trying again: %s Mend the password, then say "
+                "`mailrules resume %s` or reload.",
+                self.account, refused, self.account,
+            )  # fmt: skip
+            return Park(None, SHELVED)
+        self._become("waiting", str(refused))
+        log.warning("%s: login refused, trying once more in %.0f s: %s", self.account, CONFIRM, refused)
+        return Park(None, CONFIRM)
+
+    def _back_off(self, error: TransientError) -> Park:
+        if self._connected_at and clock.timer() - self._connected_at > HEALTHY:
+            self._failures = 0
+        self._drop()
+        self._failures += 1
+        wait = max(full_jitter(self._failures), error.retry_after or 0.0)
+        self._become("waiting", str(error))
+        log.warning("%s: %s; trying again in %.1f s", self.name, error, wait)
+        return Park(None, wait)
+
+    def _become(self, state: State, error: str = "") -> None:
+        if (state, error) != (self.state, self.error):
+            self.state, self.error, self.since = state, error, clock.now()
+
+    def _close(self) -> None:
+        connection, self._connection, self._idling = self._connection, None, False
+        if connection is not None:
+            connection.close()
+
+    def _drop(self) -> None:
+        """Close without a word: there may be nobody to say LOGOUT to."""
+        connection, self._connection, self._idling = self._connection, None, False
+        if connection is not None:
+            connection.abort()
+            connection.close()
