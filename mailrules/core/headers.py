@@ -12,7 +12,16 @@ import re
 from mailrules.core.address import Address, addresses
 from mailrules.core.decoding import decode
 
-__all__ = ["Address", "Headers", "addresses", "decode", "parse_block", "split_message"]
+__all__ = [
+    "Address",
+    "Headers",
+    "addresses",
+    "decode",
+    "normal_lines",
+    "parse_block",
+    "split_message",
+    "without_envelope_line",
+]
 
 MOST_FIELDS = 1000
 MOST_OCTETS = 256 * 1024
@@ -79,6 +88,12 @@ def split_message(raw: bytes) -> tuple[Headers, int]:
 def normal_lines(raw: bytes) -> bytes:
     """The message with LF for each CR if it uses CR alone as line end, as old Macs did; else as it is."""
     return _line_feeds(raw)
+
+
+def without_envelope_line(raw: bytes) -> bytes:
+    """The message without the From_ line that an mbox puts before it."""
+    start = _start(raw)
+    return raw[start:] if start else raw
 
 
 def _line_feeds(raw: bytes) -> bytes:

@@ -18,8 +18,12 @@ _HIDDEN = {
     for name in ("script", "style", "title", "template", "noembed", "noframes")
 }
 _LINES = frozenset(
-    "address article aside blockquote body br center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6"
-    " header hr html li main nav ol option p pre section select table tbody tfoot thead tr ul".split()
+    re.findall(
+        r"\w+",
+        "address article aside blockquote body br center dd div dl dt fieldset figure footer form"
+        " h1 h2 h3 h4 h5 h6 header hr html li main nav ol option p pre section select"
+        " table tbody tfoot thead tr ul",
+    )
 )
 _CELLS = frozenset(("td", "th"))
 _LONG_NUMBER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")

@@ -220,11 +220,11 @@ def parameter(parameters: Parameters, name: str) -> str | None:
     elif 0 in pieces:
         charset = ""
         octets = bytearray()
-        for number in range(len(pieces)):
-            if number not in pieces:
+        for place in range(len(pieces)):
+            if place not in pieces:
                 break
-            extended, value = pieces[number]
-            if extended and number == 0:
+            extended, value = pieces[place]
+            if extended and place == 0:
                 charset, value = _charset_of(value)
             octets += _unpercent(value) if extended else value
         text = decode_bytes(bytes(octets), charset)
@@ -340,7 +340,7 @@ def _leaves(raw: bytes) -> list[tuple[_Leaf, int]]:
             if raw.startswith(b"--", place) and _begins_line(raw, place)
             else raw.find(b"\n--", place) + 1
         )
-        if line == 0 and place > 0 or line < place:
+        if line < place or (line == 0 and place > 0):
             break
         dashed += 1
         stop = raw.find(b"\n", line)

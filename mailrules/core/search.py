@@ -7,7 +7,7 @@ A Search selects *at least* every message its condition accepts, on a server who
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 
 
 class Search:
@@ -38,6 +38,7 @@ class Key(Search):
     Strings may hold anything but CR, LF and NUL; the adapter quotes or sends a literal.
     `changeable` names the flag whose effect by an earlier rule would make this key wrong.
     `text` marks keys that only a trusted SEARCH may use (header, body and text keys).
+    `OLDER` and `YOUNGER` (seconds) never reach the wire: `usable` makes dates of them.
     """
 
     name: str
@@ -103,11 +104,36 @@ def negation(part: Search) -> Search:
     return Not(part)
 
 
-def usable(search: Search, *, trusted: bool, changed_flags: frozenset[str] = frozenset()) -> Search:
+DAYS_OFF = 2
+"""Dates are asked for this many days wider: servers disagree over zones (SPEC section 3)."""
+
+
+def _dated(search: Key, now: datetime | None) -> Search:
+    if now is None:
+        return Everything(exact=False)
+    try:
+        moment = (now - timedelta(seconds=int(search.arguments[0]))).date()  # type: ignore[arg-type]
+        if search.name == "OLDER":
+            return Key("BEFORE", (moment + timedelta(days=DAYS_OFF + 1),))
+        return Key("SINCE", (moment - timedelta(days=DAYS_OFF),))
+    except OverflowError:  # before the year 1: leave the judging to the condition
+        return Everything(exact=False)
+
+
+def usable(
+    search: Search,
+    *,
+    trusted: bool,
+    changed_flags: frozenset[str] = frozenset(),
+    now: datetime | None = None,
+) -> Search:
     """The part of a Search that may leave messages out on this account (SPEC section 3, SEARCH).
 
     `changed_flags`: lower-case flags that rules may change before this condition is judged.
+    `now`: the earliest moment that conditions take for now; without it, ages select everything.
     """
+    if isinstance(search, Key) and search.name in ("OLDER", "YOUNGER"):
+        return _dated(search, now)
     if isinstance(search, Key):
         changeable = search.changeable is not None and (
             search.changeable.lower() in changed_flags or "*" in changed_flags
@@ -116,9 +142,13 @@ def usable(search: Search, *, trusted: bool, changed_flags: frozenset[str] = fro
             return Everything(exact=False)
         return search
     if isinstance(search, And):
-        return all_of([usable(p, trusted=trusted, changed_flags=changed_flags) for p in search.parts])
+        return all_of(
+            [usable(p, trusted=trusted, changed_flags=changed_flags, now=now) for p in search.parts]
+        )
     if isinstance(search, Or):
-        return any_of([usable(p, trusted=trusted, changed_flags=changed_flags) for p in search.parts])
+        return any_of(
+            [usable(p, trusted=trusted, changed_flags=changed_flags, now=now) for p in search.parts]
+        )
     if isinstance(search, Not):
-        return negation(usable(search.part, trusted=trusted, changed_flags=changed_flags))
+        return negation(usable(search.part, trusted=trusted, changed_flags=changed_flags, now=now))
     return search

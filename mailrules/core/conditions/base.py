@@ -114,7 +114,9 @@ class Condition(BaseModel):
             groups = self.groups(message)
             return Verdict(True, groups=groups) if groups else TRUE
         except MissingFact as missing:
-            return Verdict(None, needs=frozenset([missing.fact]))
+            # All that it may read and nobody asked yet: one round trip instead of one for each.
+            others = (fact for fact in self.facts() if not message.has(fact))
+            return Verdict(None, needs=frozenset([missing.fact, *others]))
         except UnknownFact as unknown:
             return Verdict(None, causes=(unknown.unavailable,))
 
