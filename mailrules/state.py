@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from mailrules import clock
-from mailrules.core.errors import ConfigError, NotPermitted, TransientError
+from mailrules.core.errors import ConfigError, NotPermitted, PermanentError, TransientError
 
 LOCK = "lock"
 SOCKET = "control.sock"
@@ -73,6 +73,13 @@ class State:
         NotPermitted, TransientError.
         """
         return Lock(self, command, wait=wait, socket=socket)
+
+    def missing(self) -> PermanentError:
+        """Neither state nor worker: where was looked, and what makes one."""
+        return PermanentError(
+            f"no state in {self}, and no worker listens at {self.socket()}. "
+            "`mailrules run` starts one; --state DIRECTORY looks elsewhere."
+        )
 
     def holder(self) -> Holder | None:
         """Who said last that it holds the lock; it may be gone by now."""

@@ -109,7 +109,7 @@ class Desk(Journal):
             return [
                 Troubled(
                     r.account, r.mailbox, r.uidvalidity, r.uid, r.state, r.tries, r.next_try, r.error or "",
-                    r.subject, r.message_id,
+                    r.recorded_at, r.subject, r.message_id,
                 )
                 for r in connection.execute(query)
             ]  # fmt: skip

@@ -108,6 +108,7 @@ class Troubled:
     tries: int
     next_try: datetime | None
     error: str
+    since: datetime  # when it was first tried
     subject: str | None = None
     message_id: str | None = None
 

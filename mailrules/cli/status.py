@@ -1,0 +1,129 @@
+"""`mailrules status`: how accounts and rules are doing, and what needs a decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mailrules.cli import output
+from mailrules.cli.log import Lines
+from mailrules.cli.options import Common
+
+SHOWN = 10
+"""Effects of one kind that are listed for people; `log --state` has them all."""
+
+
+def command(common: Common) -> int:
+    """Show accounts, rules, and what is held, quarantined, unknown or failed.
+
+    Example: mailrules status
+    """
+    from mailrules.operations import ask_status
+
+    status = ask_status(common.locate(), names=common.names)
+    if common.json:
+        output.emit(status)
+        return 0
+    _worker(status)
+    _accounts(status)
+    _rules(status)
+    _decisions(status)
+    return 0
+
+
+def _worker(status: dict[str, Any]) -> None:
+    worker = status["worker"]
+    if worker is None:
+        output.say(f"No worker is running; this is what the journal in {status['state']} knows.")
+    else:
+        output.say(f"The worker (process {worker['pid']}) runs since {output.moment(worker['since'])}.")
+
+
+def _accounts(status: dict[str, Any]) -> None:
+    if not status["accounts"]:
+        output.say("No account has been watched yet.")
+        return
+    rows = []
+    for account in status["accounts"]:
+        for mailbox in account["mailboxes"] or [{"mailbox": "–", "watching": account["watching"]}]:
+            rows.append(
+                (
+                    account["account"],
+                    mailbox["mailbox"],
+                    _connection(account, mailbox),
+                    output.moment(mailbox.get("last_sweep")),
+                    output.duration(mailbox.get("lag") or 0) if mailbox.get("waiting") else "",
+                )
+            )
+    output.say("")
+    output.table(("account", "mailbox", "state", "last looked", "waiting"), rows)
+    for account in status["accounts"]:
+        if account["error"]:
+            output.say(f"  {account['account']}: {account['error']}", style="red")
+
+
+def _connection(account: dict[str, Any], mailbox: dict[str, Any]) -> tuple[str, str]:
+    if mailbox.get("paused") or account["paused"]:
+        return "paused", "yellow"
+    if account["connected"] is None:
+        return "–", "dim"
+    if mailbox["watching"]:
+        return "watching", "green"
+    return ("connected", "yellow") if account["connected"] else ("not connected", "red")
+
+
+def _rules(status: dict[str, Any]) -> None:
+    if not status["rules"]:
+        return
+    output.say("")
+    output.table(
+        ("rule", "hits", "last hit", "held", ""),
+        [
+            (
+                rule["rule"],
+                rule["hits"],
+                output.moment(rule["last_hit"]),
+                rule["held"] or "",
+                ("paused", "yellow") if rule["paused"] else "",
+            )
+            for rule in status["rules"]
+        ],
+        right=("hits", "held"),
+    )
+
+
+def _decisions(status: dict[str, Any]) -> None:
+    for pause in status["paused"]:
+        name = "everything" if pause["target"] == "*" else pause["target"].replace(":", " ", 1)
+        word = "--all" if pause["target"] == "*" else pause["target"].partition(":")[2]
+        output.say("")
+        output.say(
+            f"Paused: {name} since {output.moment(pause['since'])} ({pause['reason']}).", style="yellow"
+        )
+        output.say(f"  mailrules resume {word}")
+    _effects(status, "unknown", "May have happened, may not: look, then retry or skip them", "retry ID")
+    _effects(status, "held", "Held", "resume RULE")
+    _effects(status, "failed", "Failed", "retry ID")
+    if status["quarantined"]:
+        output.say("")
+        output.say("Quarantined: these messages kept failing and are left alone.", style="red")
+        output.table(
+            ("account", "mailbox", "uid", "subject", "why"),
+            [(q["account"], q["mailbox"], q["uid"], q["subject"], q["error"]) for q in status["quarantined"]],
+            right=("uid",),
+        )
+        output.say("  mailrules log --state failed")
+
+
+def _effects(status: dict[str, Any], state: str, words: str, next_step: str) -> None:
+    entries = status[state]
+    if not entries:
+        return
+    count = max(status["counts"].get(state, 0), len(entries))
+    output.say("")
+    output.say(f"{words} ({count}):", style=output.STYLES[state])
+    lines = Lines()
+    for entry in entries[-SHOWN:]:
+        lines.show(entry)
+    if count > SHOWN:
+        output.say(f"  … and {count - SHOWN} more: mailrules log --state {state}")
+    output.say(f"  mailrules {next_step}")
