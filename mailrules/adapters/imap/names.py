@@ -130,7 +130,7 @@ def decode(wire: bytes) -> str:
         except ValueError:
             return wire.decode("ascii")
         return name
-    return wire.decode("utf-8", "surrogateescape")
+    return wire.decode("utf-8", "replace")
 
 
 def _fold(level: str, *, first: bool) -> str:

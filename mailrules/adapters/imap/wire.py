@@ -180,13 +180,15 @@ class Guarded(imaplib.IMAP4):
     # -- reading ----------------------------------------------------------------------------------
     def begin(self, tag: bytes = b"") -> None:
         """A command starts: it gets a new budget of octets, time and responses."""
-        self._deadline = time.monotonic() + self._limits.seconds
+        self._seconds = self._limits.seconds
+        self._deadline = time.monotonic() + self._seconds
         self._octets = self._responses = 0
         self._framer.expect(tag or b"\0")
         self.untagged_responses.clear()
 
     def within(self, seconds: float) -> None:
         """The command under way must end within so many seconds."""
+        self._seconds = min(self._seconds, seconds)
         self._deadline = min(self._deadline, time.monotonic() + seconds)
 
     def receive(self) -> Response:
@@ -250,12 +252,14 @@ class Guarded(imaplib.IMAP4):
             raise ConnectionLost(self.dead)
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
-            raise self.lost(f"no complete answer within {self._limits.seconds:.0f} s")
+            raise self.lost(f"no complete answer within {self._seconds:.0f} s")
         try:
             self.sock.settimeout(min(self._read_timeout, remaining))
             data = self.sock.recv(262144)
         except TimeoutError:
-            raise self.lost(f"no answer for {min(self._read_timeout, remaining):.0f} s") from None
+            if remaining < self._read_timeout:
+                raise self.lost(f"no complete answer within {self._seconds:.0f} s") from None
+            raise self.lost(f"no answer for {self._read_timeout:.0f} s") from None
         except OSError as error:
             raise self.lost(f"the connection broke: {error.strerror or error}") from None
         if not data:

@@ -1,0 +1,61 @@
+"""The inside of responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailrules.adapters.imap.tokens import Unreadable, flags, pairs, tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"(\\Seen $Todo)", [[b"\\Seen", b"$Todo"]]),
+        (b'"a \\"b\\" \\\\" NIL "NIL" nil', [b'a "b" \\', None, b"NIL", None]),
+        (b"BODY[HEADER.FIELDS (FROM TO)]<0> x", [b"BODY[HEADER.FIELDS (FROM TO)]<0>", b"x"]),
+        (b"(1 (2 (3)) 4) ", [[b"1", [b"2", [b"3"]], b"4"]]),
+        (b"()()", [[], []]),
+        (b"[Gmail]/x", [b"[Gmail]/x"]),
+    ],
+)
+def test_tokens(text: bytes, value: list[Any]) -> None:
+    """Lists, quoted strings, NIL, atoms and sections."""
+    assert tokens([text]) == value
+
+
+def test_literals_stand_where_they_came() -> None:
+    """A literal is a value like any other, whatever it holds."""
+    assert tokens([b"* 1 FETCH (A ", b")(", b" B ", b"NIL", b")"], 10) == [[b"A", b")(", b"B", b"NIL"]]
+
+
+@pytest.mark.parametrize("text", [b"(a", b"a)", b'"a', b"(" * 500 + b")" * 500, b'(a "b)'])
+def test_broken(text: bytes) -> None:
+    """What can't be read is said to be so."""
+    with pytest.raises(Unreadable):
+        tokens([text])
+
+
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=5))
+def test_garbage_is_unreadable_at_worst(parts: list[bytes]) -> None:
+    """No other exception, whatever a server sends."""
+    try:
+        pairs(tokens(parts))
+    except Unreadable:
+        pass
+
+
+def test_pairs_as_servers_send_them() -> None:
+    """Domino wraps items in parentheses, Yandex leaves out the last value."""
+    assert pairs(tokens([b"UID 1 (ENVELOPE (NIL)) flags ()"])) == {
+        b"UID": b"1", b"ENVELOPE": [None], b"FLAGS": [],
+    }  # fmt: skip
+    assert pairs(tokens([b"UID 3016 BODY[2]"])) == {b"UID": b"3016"}
+
+
+def test_flags_with_parentheses_in_their_names() -> None:
+    """A flag that no grammar allows does not cost the others."""
+    assert flags(tokens([b"(\\Seen Foo(bar) $X)"])[0]) == {"\\Seen", "Foo", "bar", "$X"}
