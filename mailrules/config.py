@@ -158,7 +158,7 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
         if isinstance(rule, dict) and isinstance(rule.get("name"), str)
     )
     tests = read_tests(data.get("tests", []), report, rules=rule_names)
-    lint(rules, data.get("rules", []), declared, report)
+    lint(rules, data.get("rules", []), accounts, report, declared=bool(declared))
     found = [Finding(*each) for each in assembly.found]
     broken = [place for place, _, _ in assembly.found]
     found += [_finding(document, each) for each in report.problems if not _same(document, each, broken)]

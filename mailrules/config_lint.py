@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from mailrules.config_accounts import Account
@@ -10,14 +11,25 @@ from mailrules.core.errors import Report
 from mailrules.core.rule import Rule
 
 
-def lint(rules: Sequence[Rule], data: Sequence[Any], accounts: Mapping[str, Account], report: Report) -> None:
-    """Warn about rules that can't run. `data` is the list under `rules`; rules know their place by name."""
+def lint(
+    rules: Sequence[Rule],
+    data: Sequence[Any],
+    accounts: Mapping[str, Account],
+    report: Report,
+    *,
+    declared: bool,
+) -> None:
+    """Warn about rules that can't run. `data` is the list under `rules`; rules know their place by name.
+
+    `declared`: whether there are accounts, be they right or wrong.
+    """
     places = {str(item.get("name")): index for index, item in enumerate(data) if isinstance(item, dict)}
     closed: list[tuple[Rule, frozenset[str]]] = []
     for rule in rules:
         index = places.get(rule.name)
         if index is None or not rule.enabled:
             continue
+        _auth(rule, data[index], accounts, index, report)
         before = next((first for first, why in closed if _covers(first, rule, why)), None)
         if before is not None:
             report.warning(
@@ -32,8 +44,33 @@ def lint(rules: Sequence[Rule], data: Sequence[Any], accounts: Mapping[str, Acco
                 ends.add("leaves")
             if ends:
                 closed.append((rule, frozenset(ends)))
-    if not accounts and rules:
+    if not declared and rules:
         report.warning(("rules",), "there are no accounts: nothing is watched. Add accounts.", at="key")
+
+
+def _auth(
+    rule: Rule, data: Mapping[str, Any], accounts: Mapping[str, Account], index: int, report: Report
+) -> None:
+    if not (_has_key(data.get("when"), "auth") or _has_key(data.get("unless"), "auth")):
+        return
+    silent = [
+        account.name
+        for account in accounts.values()
+        if not account.trusted_authserv
+        and (rule.accounts is None or any(fnmatchcase(account.name, name) for name in rule.accounts))
+    ]
+    if silent:
+        report.warning(
+            ("rules", index),
+            f"'auth' can't be judged on: {', '.join(silent)}. Add trusted_authserv there, "
+            "or say under 'accounts' whom the rule is for.",
+        )
+
+
+def _has_key(data: Any, key: str) -> bool:
+    if isinstance(data, dict):
+        return key in data or any(_has_key(value, key) for value in data.values())
+    return isinstance(data, list) and any(_has_key(item, key) for item in data)
 
 
 def _covers(first: Rule, rule: Rule, ends: frozenset[str]) -> bool:

@@ -13,7 +13,9 @@ from mailrules.config_reader import Section, suggest
 from mailrules.config_schedule import read_schedule
 from mailrules.core.actions import parse_then
 from mailrules.core.actions.base import Action, ActionContext
+from mailrules.core.conditions import parse_when
 from mailrules.core.conditions.base import Condition, ParseContext
+from mailrules.core.conditions.logic import All, Not
 from mailrules.core.errors import Path, Report
 from mailrules.core.rule import Limits, Rule
 from mailrules.yaml_nodes import Document
@@ -172,8 +174,6 @@ class Rules:
                 self._report.warning((*section.path, "mailboxes", index), message)
 
     def _condition(self, section: Section) -> Condition | None:
-        from mailrules.core.conditions.logic import All, Not
-
         data, path = section.data, section.path
         if "when" not in data:
             if section.lacks("when"):
@@ -189,12 +189,10 @@ class Rules:
             unless = self._parse_when(data["unless"], (*path, "unless"))
             if when is None or unless is None:
                 return None
-            return All(conditions=(when, Not(condition=unless)))
+            return All(conditions=(when, Not(condition=unless)), implicit=True)
         return when
 
     def _parse_when(self, data: Any, path: Path) -> Condition | None:
-        from mailrules.core.conditions import parse_when
-
         return parse_when(data, path=path, report=self._report, context=self._conditions)
 
     def _actions(

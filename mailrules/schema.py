@@ -1,0 +1,306 @@
+"""The JSON Schema of the file, for editors: completion, and the manual of each word as hover text.
+
+An editor's YAML parser resolves plain scalars to types, ours does not: where text is expected the schema
+takes numbers and truth values too. `mailrules check` is stricter than any schema.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mailrules.adapters.secret import SOURCES
+from mailrules.config_accounts import SPECIAL_USES
+from mailrules.config_server import SECURITIES
+from mailrules.config_settings import LOG_FORMATS
+from mailrules.core.actions import TABLE as ACTIONS
+from mailrules.core.conditions import TABLE as CONDITIONS
+from mailrules.providers import ALIASES, PROVIDERS
+
+Schema = dict[str, Any]
+_TEXT: Schema = {"type": ["string", "number", "boolean"]}
+_BOOLEAN: Schema = {"type": "boolean"}
+_DURATION: Schema = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*[smhdw]\s*$"}
+_SIZE: Schema = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([bB]|[kKmMgG]([iI]?[bB])?)?\s*$"},
+    ]
+}
+_TEXT_OPERATORS = ("contains", "is", "starts_with", "ends_with", "glob", "regex", "in")
+_ADDRESS_OPERATORS = ("address", "domain", "localpart", "user", "detail", "name")
+
+
+def _one_or_more(item: Schema) -> Schema:
+    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def _mapping(properties: Mapping[str, Schema], *, required: tuple[str, ...] = (), least: int = 0) -> Schema:
+    found: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    if required:
+        found["required"] = list(required)
+    if least:
+        found["minProperties"] = least
+    return found
+
+
+_TEXTS = _one_or_more(_TEXT)
+_OPERATORS: dict[str, Schema] = {
+    **{operator: {"$ref": "#/$defs/texts"} for operator in _TEXT_OPERATORS},
+    "exists": _BOOLEAN,
+    "case_sensitive": _BOOLEAN,
+}
+_TEXT_VALUE: Schema = {"anyOf": [{"$ref": "#/$defs/texts"}, {"$ref": "#/$defs/text_operators"}]}
+_ADDRESS_VALUE: Schema = {
+    "anyOf": [
+        {"$ref": "#/$defs/texts"},
+        _mapping(
+            {**_OPERATORS, **{name: {"$ref": "#/$defs/text_value"} for name in _ADDRESS_OPERATORS}}, least=1
+        ),
+    ]
+}
+_DATE_VALUE = _mapping(
+    {
+        "since": _TEXT,
+        "before": _TEXT,
+        "on": _TEXT,
+        "weekday": _TEXTS,
+        "between": {"type": "string", "pattern": r"^\s*\d{1,2}:\d\d\s*-\s*\d{1,2}:\d\d\s*$"},
+    },
+    least=1,
+)
+_STRING: Schema = {"type": "string"}
+_ADDRESSES: Schema = {"$ref": "#/$defs/address_value"}
+_WORDS: Schema = {"$ref": "#/$defs/text_value"}
+_CONDITIONS: Schema = {"type": "array", "items": {"$ref": "#/$defs/condition"}, "minItems": 1}
+_SHAPES: dict[str, Schema] = {
+    **dict.fromkeys(
+        ("from", "to", "cc", "bcc", "reply_to", "sender", "recipient", "delivered_to"), _ADDRESSES
+    ),
+    **dict.fromkeys(("subject", "body", "text", "list_id"), _WORDS),
+    "header": {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"$ref": "#/$defs/text_value"},
+    },
+    **dict.fromkeys(("larger_than", "smaller_than"), _SIZE),
+    **dict.fromkeys(("older_than", "newer_than"), _DURATION),
+    **dict.fromkeys(("received", "sent"), _DATE_VALUE),
+    **dict.fromkeys(
+        ("seen", "flagged", "answered", "draft", "deleted", "has_attachment", "is_bulk", "is_auto"), _BOOLEAN
+    ),
+    **dict.fromkeys(("keyword", "gmail_label", "exists"), _TEXTS),
+    "attachment": {
+        "anyOf": [
+            _TEXTS,
+            _mapping(
+                {
+                    **_OPERATORS,
+                    "name": {"$ref": "#/$defs/text_value"},
+                    "type": {"$ref": "#/$defs/text_value"},
+                    "larger_than": _SIZE,
+                    "smaller_than": _SIZE,
+                },
+                least=1,
+            ),
+        ]
+    },
+    "auth": _mapping(dict.fromkeys(("dmarc", "spf", "dkim"), _TEXTS), least=1),
+    **dict.fromkeys(("search", "gmail"), _STRING),
+    **dict.fromkeys(("all", "any"), _CONDITIONS),
+    "not": {"$ref": "#/$defs/when"},
+}
+
+
+def _manual(kind: type) -> str:
+    """The docstring, which is the manual, without reStructuredText's mark before an example."""
+    return inspect.cleandoc(kind.__doc__ or "").replace(" ::\n", "\n").replace("::\n", ":\n")
+
+
+def _relaxed(schema: Any) -> Any:
+    """The same with every text also as the number or truth value that an editor makes of it."""
+    if isinstance(schema, Mapping):
+        if schema == {"type": "string"}:
+            return dict(_TEXT)
+        return {key: _relaxed(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_relaxed(item) for item in schema]
+    return schema
+
+
+def _condition() -> Schema:
+    properties = {
+        key: {**_SHAPES.get(key, {}), "description": _manual(kind)}
+        for key, kind in CONDITIONS.items()
+        if key != "always"
+    }
+    return _mapping(properties, least=1)
+
+
+def _action() -> Schema:
+    bare = [key for key, kind in ACTIONS.items() if kind.bare]
+    described = [{"const": key, "description": _manual(ACTIONS[key])} for key in bare]
+    keyed = {
+        key: {**_relaxed(kind.value_schema), "description": _manual(kind)} if not kind.bare
+        else {"type": "null", "description": _manual(kind)}
+        for key, kind in ACTIONS.items()
+    }  # fmt: skip
+    return {"anyOf": [*described, {**_mapping(keyed, least=1), "maxProperties": 1}]}
+
+
+def _password() -> Schema:
+    words = {
+        "env": "The name of an environment variable.",
+        "file": "A file that nobody else can read, relative to this one.",
+        "command": "A program and its arguments; the first line it prints.",
+        "keyring": "A service in the system's keyring.",
+        "credential": "A systemd credential (LoadCredential=).",
+    }
+    forms: dict[str, Schema] = {name: {"type": "string", "description": words[name]} for name in SOURCES}
+    forms["command"] = {
+        "type": "array", "items": _TEXT, "minItems": 1, "description": words["command"],
+    }  # fmt: skip
+    return {
+        **_mapping(forms, least=1),
+        "maxProperties": 1,
+        "description": "Where the password is kept. It never stands in the file itself.",
+    }
+
+
+def _described(schema: Schema, description: str) -> Schema:
+    return {**schema, "description": description}
+
+
+def _server() -> dict[str, Schema]:
+    return {
+        "host": _described({"type": "string"}, "The server's name."),
+        "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+        "security": _described(
+            {"enum": list(SECURITIES)}, "tls (default) | starttls | none (this machine only)."
+        ),
+        "username": _TEXT,
+        "password": {"$ref": "#/$defs/password"},
+    }
+
+
+def _account() -> Schema:
+    smtp = {**_server(), "from": _described({"type": "string"}, "The sender's address.")}
+    smtp["username"] = {"type": ["string", "number", "boolean", "null"]}
+    return _mapping(
+        {
+            **_server(),
+            "provider": _described(
+                {"enum": [*PROVIDERS, *ALIASES]}, "Fills in host, port, security and smtp."
+            ),
+            "address": _described({"type": "string"}, "The account's own address, if its username is none."),
+            "mailboxes": _described(_TEXTS, "The watched mailboxes, globs allowed. Default: [INBOX]."),
+            "smtp": {
+                "anyOf": [_mapping(smtp), {"type": "null"}],
+                "description": "Needed by forward and redirect.",
+            },
+            "special_use": _described(
+                _mapping(dict.fromkeys(SPECIAL_USES, _TEXT)), "Only where the server does not say."
+            ),
+            "trusted_authserv": _described(_TEXTS, "Whose Authentication-Results count."),
+            "trust_search": _described(_BOOLEAN, "Let the server's SEARCH leave messages out."),
+            "vars": _described(
+                {"type": "object", "additionalProperties": _TEXT}, "For templates: {{ vars.NAME }}."
+            ),
+            "connections": {"type": "integer", "minimum": 1, "maximum": 15},
+            "idle": _described(_DURATION, "How long one IDLE lasts, 2m to 29m. Default: 9m."),
+        }
+    )
+
+
+def _rule() -> Schema:
+    count: Schema = {"type": "integer", "minimum": 1}
+    return _mapping(
+        {
+            "name": _described(_TEXT, "Required and unique: the rule's identity in the log and in undo."),
+            "accounts": _described(_TEXTS, "Default: all."),
+            "mailboxes": _described(_TEXTS, "Default: all watched ones."),
+            "when": {"$ref": "#/$defs/when"},
+            "unless": {"$ref": "#/$defs/when"},
+            "then": _described(
+                {"type": "array", "items": {"$ref": "#/$defs/action"}}, "What to do, in order."
+            ),
+            "stop": _described(_BOOLEAN, "No later rule sees the message. Default: false."),
+            "enabled": _BOOLEAN,
+            "dry_run": _described(_BOOLEAN, "Only say what it would do."),
+            "schedule": {
+                **_mapping({"every": _DURATION, "cron": {"type": "string"}, "on_new": _BOOLEAN}, least=1),
+                "description": 'Run over all messages: {every: 1h} or {cron: "0 3 * * mon"}.',
+            },
+            "on_new": _described(_BOOLEAN, "A scheduled rule that looks at new mail, too."),
+            "limits": _described(_mapping({"per_run": count, "per_hour": count}), "Brakes."),
+            "on_unknown": {"enum": ["hold", "retry"]},
+            "on_return": {"enum": ["leave", "apply"]},
+        },
+        required=("name", "when"),
+    )
+
+
+def _settings() -> Schema:
+    return _mapping(
+        {
+            "timezone": _described({"type": "string"}, "Such as Europe/Berlin. Default: the system's."),
+            "dry_run": _BOOLEAN,
+            "state": _described({"type": "string"}, "A directory, or a postgresql:// URL."),
+            "log_retention": _DURATION,
+            "body_limit": _SIZE,
+            "create_mailboxes": _BOOLEAN,
+            "log": _mapping({"pii": _BOOLEAN, "format": {"enum": list(LOG_FORMATS)}}),
+        }
+    )
+
+
+def file_schema() -> Schema:
+    """The JSON Schema (2020-12) of the whole file."""
+    values = _one_or_more(_TEXT)
+    expect = _mapping({"rules": {"type": "array", "items": _TEXT}, "actions": {"type": "array"}})
+    test = _mapping(
+        {
+            "name": _TEXT,
+            "message": {"type": "object"},
+            "file": {"type": "string"},
+            "expect": expect,
+            "at": {},
+        },
+        required=("name", "expect"),
+    )
+    account = _account()
+    listed = {"anyOf": [values, _mapping({"file": {"type": "string"}}, required=("file",))]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mailrules",
+        **_mapping(
+            {
+                "include": _described(_one_or_more({"type": "string"}), "Other files; globs allowed."),
+                "accounts": {"type": "object", "additionalProperties": {"$ref": "#/$defs/account"}},
+                "defaults": {"$ref": "#/$defs/account"},
+                "lists": {"type": "object", "additionalProperties": listed},
+                "rules": {"type": ["array", "null"], "items": {"$ref": "#/$defs/rule"}},
+                "tests": {"type": "array", "items": test},
+                "settings": _settings(),
+            }
+        ),
+        "$defs": {
+            "texts": values,
+            "text_operators": _mapping(_OPERATORS, least=1),
+            "text_value": _TEXT_VALUE,
+            "address_value": _ADDRESS_VALUE,
+            "password": _password(),
+            "account": account,
+            "condition": _condition(),
+            "when": {
+                "anyOf": [
+                    {"const": "always"},
+                    {"$ref": "#/$defs/condition"},
+                    {"type": "array", "items": {"$ref": "#/$defs/condition"}, "minItems": 1},
+                ]
+            },
+            "action": _action(),
+            "rule": _rule(),
+        },
+    }
