@@ -147,6 +147,8 @@ class _Walk:
                 setattr(node, name, self.rewritten(value))
             elif isinstance(value, list):
                 setattr(node, name, [self.rewritten(v) if isinstance(v, nodes.Expr) else v for v in value])
+        if isinstance(node, nodes.Filter) and node.name not in FILTERS:
+            self.problem(f"unknown filter '{node.name}'.{did_you_mean(node.name, FILTERS)}")
         if isinstance(node, nodes.Concat):
             return _filter(
                 nodes.List(node.nodes, lineno=node.lineno, environment=node.environment),
@@ -302,8 +304,6 @@ class _Walk:
     def filter(self, node: nodes.Filter) -> Seen:
         if node.node is None:
             return self.problem("{% filter %} can't be used in a template here.")
-        if node.name not in FILTERS and node.name != "_concat":
-            return self.problem(f"unknown filter '{node.name}'.{did_you_mean(node.name, FILTERS)}")
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             return self.problem("'*' can't be used in a filter.")
         self.optional = node.name in ("default", "d")
