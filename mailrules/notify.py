@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+from mailrules.core.safe import cut, safe
+
 _LONGEST_STATUS = 200
 
 
@@ -60,5 +62,5 @@ class Notifier:
 
 def _status(text: str) -> list[str]:
     """STATUS= with nothing in it that could begin another assignment or move a terminal's cursor."""
-    clean = "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_STATUS].strip()
+    clean = cut(safe(text), _LONGEST_STATUS)
     return [f"STATUS={clean}"] if clean else []

@@ -13,7 +13,7 @@ CORE_MAY_IMPORT = {"pydantic", "pydantic_core", "jinja2", "re2"}
 CORE_MAY_NOT = {
     "socket", "ssl", "select", "selectors", "asyncio", "threading", "multiprocessing", "concurrent", "queue",
     "subprocess", "signal", "sqlite3", "smtplib", "imaplib", "http", "urllib", "time", "os", "shutil",
-    "tempfile", "random", "logging",
+    "tempfile", "logging",
 }  # fmt: skip
 
 
@@ -63,8 +63,8 @@ def test_core_asks_no_clock() -> None:
 
 
 def test_arrows_point_down() -> None:
-    """cli → service → worker → run → adapters → core: no room imports one above it."""
-    above = ["mailrules.cli", "mailrules.service", "mailrules.poller", "mailrules.worker", "mailrules.run"]
+    """cli → service → worker → poller, run → adapters → core: no room imports one above it."""
+    above = ["mailrules.cli", "mailrules.service", "mailrules.worker", "mailrules.poller", "mailrules.run"]
     for name, modules in FILES.items():
         module = "mailrules." + name.removesuffix(".py").replace("/", ".")
         if within(module, "mailrules.adapters"):
@@ -82,7 +82,7 @@ def test_each_library_behind_one_door() -> None:
     doors = {
         "imapclient": ("adapters/imap/",), "imaplib": ("adapters/imap/",),
         "sqlalchemy": ("adapters/store/",), "sqlite3": ("adapters/store/",),
-        "smtplib": ("adapters/smtp.py",), "yaml": ("yaml_source.py",),
+        "smtplib": ("adapters/smtp",), "yaml": ("yaml_",),
         "typer": ("cli/",), "rich": ("cli/",), "pymap": ("demo/",), "keyring": ("adapters/secret.py",),
     }  # fmt: skip
     for name, modules in FILES.items():

@@ -37,6 +37,15 @@ class Sample:
     def message_id(self) -> str:
         return str(self.message["message-id"])
 
+    @property
+    def sender(self) -> str:
+        (address,) = self.message["from"].addresses
+        return str(address.display_name or address.addr_spec)
+
+    @property
+    def subject(self) -> str:
+        return str(self.message["subject"])
+
     def lands_in(self, year: int) -> str:
         return self.mailbox.format(year=year)
 
