@@ -249,7 +249,7 @@ def _thread(headers: Headers) -> list[bytes]:
 
 
 def _marks_of(headers: Headers) -> list[str]:
-    return [clean(decode(raw)).strip() for raw in headers.get(LOOP_HEADER)]
+    return [clean(decode(raw)).strip().casefold() for raw in headers.get(LOOP_HEADER)]
 
 
 def _marks(headers: Headers, address: str) -> list[str]:

@@ -17,7 +17,7 @@ def safe_level(text: str) -> str:
     No separator, no wildcard of LIST, nothing that shells or servers give a meaning at the start.
     """
     kept = "".join(c for c in text.translate(_UNSAFE) if unicodedata.category(c) not in ("Cc", "Cs", "Cn"))
-    return " ".join(unicodedata.normalize("NFC", kept).split()).lstrip(".~#&-").rstrip(".")
+    return " ".join(unicodedata.normalize("NFC", kept).split()).lstrip(" .~#&-").rstrip(" .")
 
 
 def name_problem(name: str) -> str | None:

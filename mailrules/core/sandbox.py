@@ -41,9 +41,15 @@ class Budget:
 
     def charge(self, *values: Any) -> None:
         """Count one operation on these values. Raises Limit."""
-        self.left -= 16 + sum(len(v) if isinstance(v, str | list | dict) else 0 for v in values)
+        self.left -= 16 + sum(map(_weight, values))
         if self.left < 0:
             raise Limit("it takes too much work")
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, list | tuple):
+        return len(value) + sum(map(_weight, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def text_of(value: Any) -> str:
@@ -122,7 +128,7 @@ def _level(value: Any) -> str:
 
 
 def _format(value: str, *arguments: Any) -> str:
-    return _percent(value, arguments)
+    return text_of(_percent(text_of(value), arguments))
 
 
 def _items(value: Any) -> list[Any]:

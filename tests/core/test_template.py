@@ -356,6 +356,8 @@ BOMBS = [
     "{{ received | date('" + "%c" * 4000 + "') }}",
     "{{ message.subject[::-1] }}" * 500,
     "x" * 20000 + "{{ account }}",
+    "{{ '" + "%s" * 800 + "' % (" + "message.subject," * 800 + ") }}",
+    "{{ [" + "message.subject," * 800 + "] | join | length }}",
 ]
 
 
