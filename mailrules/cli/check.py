@@ -88,7 +88,8 @@ def check(
                 }
             )
     failed = [remark for remark in remarks if remark.severity == "error"]
-    report.summary(path, examination, failed=len(failed))
+    warned = sum(remark.severity == "warning" for remark in remarks)
+    report.summary(path, examination, failed=len(failed), warned=warned)
     if examination.config is None:
         return WRONG
     if not failed:
@@ -109,7 +110,7 @@ class _Json:
     def finding(self, found: Mapping[str, Any]) -> None:
         emit(found)
 
-    def summary(self, path: Path, examination: Examination, *, failed: int) -> None:
+    def summary(self, path: Path, examination: Examination, *, failed: int, warned: int) -> None:
         config = examination.config
         errors = len(examination.errors)
         emit(
@@ -117,7 +118,7 @@ class _Json:
                 "summary": {
                     "file": str(path),
                     "errors": errors + failed,
-                    "warnings": len(examination.findings) - errors,
+                    "warnings": len(examination.findings) - errors + warned,
                     "accounts": len(config.accounts) if config else None,
                     "rules": len(config.rules) if config else None,
                 }
@@ -140,9 +141,9 @@ class _Words:
         word = "" if severity == "error" and "file" in found else f"{severity}: "
         say(f"{where}: {word}{found['message']}", style=_STYLES[severity])
 
-    def summary(self, path: Path, examination: Examination, *, failed: int) -> None:
+    def summary(self, path: Path, examination: Examination, *, failed: int, warned: int) -> None:
         errors = len(examination.errors)
-        warnings = _count(len(examination.findings) - errors, "warning")
+        warnings = _count(len(examination.findings) - errors + warned, "warning")
         config = examination.config
         if config is None:
             say(f"{path}: {_count(errors, 'error')}, {warnings}.")
