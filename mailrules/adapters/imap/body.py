@@ -39,7 +39,7 @@ def structure(items: Items | Unavailable) -> Parts | Unavailable:
         found: list[mime.Part] = []
         _walk(items[b"BODYSTRUCTURE"], "", 0, found)
         return tuple(found)
-    except (Unreadable, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
         return Unavailable(f"the server's BODYSTRUCTURE can't be read: {error}")
 
 
