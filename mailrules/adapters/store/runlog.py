@@ -148,7 +148,8 @@ class RunLog:
     def rules_recorded(self) -> list[str]:
         """Names of all rules the journal has heard of."""
         with self._database.read() as connection:
-            return sorted(set(connection.scalars(select(rule_text.c.name))))
+            kept = set(connection.scalars(select(rule_text.c.name).distinct()))
+            return sorted(kept.union(connection.scalars(select(rule_hits.c.rule).distinct())))
 
 
 def _joined() -> Select[Any]:
