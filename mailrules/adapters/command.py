@@ -65,8 +65,11 @@ def run(
     timeout: float = 60.0,
     commit: Callable[[], None] | None = None,
     stop: threading.Event | None = None,
+    grace: float = 5.0,
 ) -> CommandResult:
     """Run a program to its end. `base`: the directory that a relative path stands under.
+
+    Once `stop` is set it has `grace` more seconds to end by itself.
 
     `commit` is called just before the program starts; what it raises comes through, and nothing is run.
     Raises PermanentError if there is no such program, TransientError if the system has no room for it.
@@ -80,7 +83,7 @@ def run(
     try:
         environment["TMPDIR"] = directory
         spec = {"program": program, "argv": list(argv), "env": environment, "timeout": timeout}
-        return _guarded(spec, stdin=stdin, directory=directory, commit=commit, stop=stop)
+        return _guarded(spec, stdin=stdin, directory=directory, commit=commit, stop=stop, grace=grace)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -195,12 +198,13 @@ def _guarded(
     directory: str,
     commit: Callable[[], None] | None,
     stop: threading.Event | None,
+    grace: float,
 ) -> CommandResult:
     ours, guard = _start_guard(stdin, directory)
     try:
         if commit is not None:
             commit()
-        return _watch(ours, spec, started=clock.timer(), stop=stop)
+        return _watch(ours, spec, started=clock.timer(), stop=stop, grace=grace)
     finally:
         ours.close()  # whatever happened: the guard ends, and all that it guards
         _bury(guard)
@@ -244,22 +248,30 @@ def _bury(guard: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(
-    ours: socket.socket, spec: Mapping[str, Any], *, started: float, stop: threading.Event | None
+    ours: socket.socket,
+    spec: Mapping[str, Any],
+    *,
+    started: float,
+    stop: threading.Event | None,
+    grace: float,
 ) -> CommandResult:
     """Let it run until it ends, is too late, or the worker stops."""
     received = bytearray()
     interrupted = ""
+    why = "timeout"
     deadline = started + spec["timeout"]
     try:
         ours.sendall(json.dumps(spec).encode() + b"\n")
         while b"\n" not in received:
             now = clock.timer()
-            if not interrupted and (now >= deadline or (stop is not None and stop.is_set())):
-                interrupted = "stop" if now < deadline else "timeout"
-                deadline = now + _GUARD_END
-                ours.sendall(b"T")
-            elif interrupted and now >= deadline:
+            stopping = stop is not None and stop.is_set() and not interrupted and why != "stop"
+            if stopping and deadline > now + grace:
+                why, deadline = "stop", now + grace
+            if now >= deadline and interrupted:
                 raise OSError("the guard does not answer")
+            if now >= deadline:
+                interrupted, deadline = why, now + _GUARD_END
+                ours.sendall(b"T")
             ours.settimeout(max(0.01, min(0.2 if stop is not None else 60.0, deadline - now)))
             try:
                 data = ours.recv(65536)

@@ -126,14 +126,15 @@ class Guard:
             while self._take(fd):
                 pass
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Bury who has died; whether any child is left, alive or dying."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                return
+                return True
             if pid == self.child:
                 self.status = status
 
@@ -148,12 +149,16 @@ class Guard:
         return len(found)
 
     def _kill_all(self) -> int:
-        """Kill every descendant; how many could not be killed (they changed their user)."""
+        """Kill every descendant; how many could not be killed (they changed their user).
+
+        Nobody is left when there is no child: orphans become children of this process. A look at /proc
+        alone would miss who was forked while it was being read.
+        """
         until = time.monotonic() + KILL_TIME
-        while left := self._signal(signal.SIGKILL):
-            self._reap()
+        while self._reap():
+            found = self._signal(signal.SIGKILL)
             if time.monotonic() > until:
-                return left
+                return found
             time.sleep(0.005)
         return 0
 

@@ -235,12 +235,13 @@ def test_other_children_of_the_worker_live() -> None:
 
 
 def test_stop_ends_it() -> None:
-    """A worker that stops ends the script, and the effect failed as interrupted."""
-    stop = threading.Event()
-    threading.Timer(0.4, stop.set).start()
-    started = time.monotonic()
-    result = sh("sleep 30", timeout=30.0, stop=stop)
-    assert result.interrupted == "stop" and time.monotonic() - started < 4
+    """A worker that stops gives the script a grace to end by itself, then ends it."""
+    for code, interrupted in (("sleep 30", "stop"), ("sleep 1", "")):
+        stop = threading.Event()
+        threading.Timer(0.2, stop.set).start()
+        started = time.monotonic()
+        result = sh(code, timeout=30.0, stop=stop, grace=1.5)
+        assert result.interrupted == interrupted and time.monotonic() - started < 4
 
 
 def test_killed_worker_takes_it_along(tmp_path: Path) -> None:
