@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -15,8 +15,10 @@ from mailrules.adapters.store.mailboxes import settle
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text
 from mailrules.adapters.store.upsert import upsert
-from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.uidset import UidSet
+
+if TYPE_CHECKING:  # templates and regexes are heavy, and reading the log needs none
+    from mailrules.core.actions.base import PlannedEffect
 
 
 class Recording(Journal):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from mailrules.core.actions.base import EffectTarget, PlannedEffect
+if TYPE_CHECKING:  # templates and regexes are heavy, and reading the log needs none
+    from mailrules.core.actions.base import EffectTarget, PlannedEffect
+
 
 State = Literal[
     "planned", "held", "intent", "copied", "commit", "done", "later", "failed", "unknown", "gone", "skipped",
@@ -93,6 +95,8 @@ class EffectRow:
     @property
     def target_message(self) -> EffectTarget:
         """The message it works on, as `Effects` wants it."""
+        from mailrules.core.actions.base import EffectTarget
+
         return EffectTarget(self.id, self.uid, self.identity, self.effect_key, self.rule, self.detail)
 
 
