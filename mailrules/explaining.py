@@ -11,12 +11,13 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import Decision, as_json, explain
 from mailrules.core.errors import PermanentError
-from mailrules.core.message import header_fact
+from mailrules.core.message import Message, header_fact
 from mailrules.core.search import Key
 from mailrules.core.uidset import UidSet
 from mailrules.service import House
 
 MESSAGE_ID = header_fact("message-id")
+SHOWN = (header_fact("from"), header_fact("subject"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Explained:
     uid: int
     message_id: str | None
     decision: Decision
+    message: Message
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -96,10 +98,13 @@ def _in_mailbox(
         trust_search=False,
     )
     judged = judge.judge(mailbox, uids, clock.now())
+    for each, facts in mailbox.fetch(judged.decisions, SHOWN, body_limit=0).items():
+        judged.messages[each].facts.update(facts)  # who and what, for people
     identities = judge.identify(mailbox, judged, judged.decisions)
     for each, decision in sorted(judged.decisions.items()):
         if each in identities:
-            yield Explained(account, name, each, identities[each].message_id, decision)
+            message = judged.messages[each]
+            yield Explained(account, name, each, identities[each].message_id or None, decision, message)
     for each, reason in judged.deferred.items():
         raise PermanentError(f"UID {each} can't be judged now: {reason}")
 

@@ -30,9 +30,16 @@ FilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(metavar="FILE.eml…", help="Messages; - is standard input.", show_default=False),
 ]
-MailboxOption = Annotated[str, typer.Option("--mailbox", help="The mailbox it is taken to be in.")]
+MailboxOption = Annotated[
+    str | None,
+    typer.Option("--mailbox", help="The mailbox it is in. Default: INBOX; on a server, the watched."),
+]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", help="The account it is taken to be in. Default: the first.")
+    str | None, typer.Option("--account", help="The account it is in. Default: the first; on a server, all.")
+]
+UidOption = Annotated[int | None, typer.Option("--uid", help="The message of this UID on the server.")]
+MessageIdOption = Annotated[
+    str | None, typer.Option("--message-id", metavar="ID", help="Messages of this Message-ID on the server.")
 ]
 FlagOption = Annotated[
     list[str] | None, typer.Option("--flag", help="A flag it has: seen, flagged, $Todo (again for more).")
@@ -46,18 +53,27 @@ ReceivedOption = Annotated[
 def command(
     common: Common,
     files: FilesArgument = None,
-    mailbox: MailboxOption = "INBOX",
+    mailbox: MailboxOption = None,
     account: AccountOption = None,
     flag: FlagOption = None,
     received: ReceivedOption = None,
+    uid: UidOption = None,
+    message_id: MessageIdOption = None,
 ) -> int:
     """Say for messages which rules match, which do not, and why. Needs no server for files.
 
-    Example: mailrules explain invoice.eml --flag seen
+    Examples: mailrules explain invoice.eml --flag seen
+    mailrules explain --uid 4711 --account work --mailbox INBOX
     """
-    if not files:
-        raise typer.BadParameter("name a message: mailrules explain FILE.eml.", param_hint="FILE.eml")
+    if sum((bool(files), uid is not None, message_id is not None)) != 1:
+        raise typer.BadParameter(
+            "name a message: FILE.eml, or --uid, or --message-id.", param_hint="FILE.eml"
+        )
     config = common.load()
+    if not files:
+        if flag or received:
+            raise typer.BadParameter("the server says what flags it has and when it arrived.")
+        return _on_server(common, config, account, mailbox, uid, message_id)
     chosen = _account(config, account)
     moment = _moment(received) if received else None
     failed = False
@@ -69,13 +85,48 @@ def command(
             failed = True
             continue
         message, decision = explain_bytes(
-            raw, config=config, account=chosen, mailbox=mailbox, flags=flag or (), received=moment
+            raw, config=config, account=chosen, mailbox=mailbox or "INBOX", flags=flag or (), received=moment
         )
         if common.json:
             output.emit(as_json(message, decision, file=str(file)))
         else:
             show(message, decision, title=str(file), verbose=common.verbose > 0)
     return 1 if failed else 0
+
+
+def _on_server(
+    common: Common,
+    config: Config,
+    account: str | None,
+    mailbox: str | None,
+    uid: int | None,
+    message_id: str | None,
+) -> int:
+    from contextlib import ExitStack
+
+    from mailrules.adapters.store import Store
+    from mailrules.explaining import explain_on_server
+    from mailrules.service import House
+
+    if uid is not None and account is None and len(config.accounts) > 1:
+        raise typer.BadParameter("say which account: a UID means something in one mailbox only.")
+    with ExitStack() as stack:
+        state = common.locate(config)
+        store = None
+        if state.exists:
+            store = stack.enter_context(Store.open(state.directory, read_only=True))
+        for found in explain_on_server(
+            House(config, store),
+            accounts=[account] if account else [],
+            mailboxes=[mailbox] if mailbox else [],
+            uid=uid,
+            message_id=message_id,
+        ):
+            if common.json:
+                output.emit(found.as_json())
+            else:
+                show(found.message, found.decision, title=f"UID {found.uid}", verbose=common.verbose > 0)
+    return 0
 
 
 def explain_bytes(
