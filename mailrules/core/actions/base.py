@@ -121,6 +121,8 @@ class EffectTarget:
     uid: int
     identity: str
     effect_key: str  # RELIABILITY R3: stable over retries; Message-ID, Idempotency-Key, environment
+    rule: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)  # of earlier tries
 
 
 Commit = Callable[[], None]
