@@ -139,7 +139,8 @@ class _Words:
         if right < len(filings):
             say("Please report this, with what stands above.", style="red")
             return
-        say(_NEXT.format(rules=RULES))
+        for text in _NEXT.format(rules=RULES).splitlines():
+            say(text)
 
     def _heading(self, text: str) -> None:
         say("")

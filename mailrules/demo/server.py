@@ -20,8 +20,12 @@ from aiosmtpd.smtp import SMTP
 from proxyprotocol.result import ProxyResultLocal
 from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import DictBackend, Identity
+from pymap.backend.dict.filter import FilterSet
+from pymap.backend.dict.mailbox import MailboxData, MailboxSet
+from pymap.concurrent import Event
 from pymap.imap import IMAPServer
 from pymap.parsing.message import AppendMessage
+from pymap.selected import SelectedMailbox
 
 _LOOPBACK = "127.0.0.1"
 _PATIENCE = 15  # seconds
@@ -44,6 +48,21 @@ class Sent:
 
     recipients: tuple[str, ...]
     content: bytes
+
+
+class _Inbox(MailboxData):
+    """An INBOX whose IDLE also tells what came between the last command and IDLE.
+
+    pymap waits for the next change first, and what came before that stays unsaid.
+    """
+
+    async def update_selected(
+        self, selected: SelectedMailbox, *, wait_on: Event | None = None
+    ) -> SelectedMailbox:
+        known = selected.mod_sequence
+        if known is not None and self._mod_sequences.highest > known:
+            wait_on = None
+        return await super().update_selected(selected, wait_on=wait_on)
 
 
 class DemoServer:
@@ -124,6 +143,9 @@ class DemoServer:
         backend, config = await DictBackend.init(arguments)
         config.apply_context()
         self._identity: Identity = backend.login.demo_user_identity
+        mailboxes = MailboxSet()
+        mailboxes._inbox = _Inbox(mailboxes._content_cache, mailboxes._thread_cache)
+        config.set_cache[self.username] = (mailboxes, FilterSet())
         serve = IMAPServer(backend.login, config)
 
         async def on_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

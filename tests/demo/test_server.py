@@ -47,6 +47,22 @@ def test_idle_sessions_survive_the_collector() -> None:
         client.shutdown()
 
 
+def test_idle_tells_what_came_just_before_it() -> None:
+    """Mail that comes between a session's last command and its IDLE is told at once."""
+    with DemoServer() as server:
+        client = log_in(server)
+        client.select()
+        client.uid("search", "ALL")
+        server.deliver(MESSAGE)
+        client.send(b"x1 IDLE\r\n")
+        assert client.readline().startswith(b"+")
+        assert b"1 EXISTS" in client.readline()
+        server.deliver(MESSAGE.replace(b"one", b"two"))
+        while b"2 EXISTS" not in client.readline():
+            pass
+        client.shutdown()
+
+
 def test_wrong_password_is_refused() -> None:
     """Only this run's password opens it: other programs on the machine can't read along."""
     with DemoServer() as server:
