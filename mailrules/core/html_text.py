@@ -27,6 +27,7 @@ _LINES = frozenset(
 )
 _CELLS = frozenset(("td", "th"))
 _LONG_NUMBER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")
+_RUNS = re.compile(r" {2,}")
 _AROUND_LINES = re.compile(r" ?\n[ \n]*")
 
 
@@ -80,4 +81,4 @@ def visible_text(source: str) -> str:
     if "&" in text:
         # int() of thousands of digits raises; no character has so high a number.
         text = html.unescape(_LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)).replace("\0", "")
-    return _AROUND_LINES.sub("\n", text).strip()
+    return _AROUND_LINES.sub("\n", _RUNS.sub(" ", text)).strip()

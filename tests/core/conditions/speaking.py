@@ -53,7 +53,7 @@ def _parse(
 
 
 def mail(*headers: str, body: str = "hello", **facts: Any) -> Message:
-    """A message with these header lines. `size`, `received`, `flags`, `facts`, `trusted_authserv` as given."""
+    """A message with these header lines; `size`, `received`, `flags`, `facts`, … as given."""
     raw = "".join(line + "\r\n" for line in headers) + "\r\n" + body
     return raw_mail(raw.encode("utf-8", "surrogateescape"), **facts)
 
