@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mailrules.cli.options import Common
-from mailrules.cli.output import console, emit, line, say, table
+from mailrules.cli.output import emit, line, say, table
 from mailrules.core.errors import PermanentError
 
 if TYPE_CHECKING:
+    from mailrules.demo.sample import Sample
     from mailrules.demo.stage import Filing, Stage
 
 FINE, FAILED = 0, 1
@@ -48,9 +49,9 @@ def command(
         show.beginning(len(SAMPLES))
         filings = []
         for sample in SAMPLES:
-            with console().status(f"{sample.sender}: {sample.subject}"):
-                time.sleep(pause)
-                filings.append(stage.watch(sample, *stage.deliver(sample)))
+            time.sleep(pause)
+            show.arrives(sample)
+            filings.append(stage.watch(sample, *stage.deliver(sample)))
             show.filed(filings[-1])
         show.end(filings, time.monotonic() - started)
     return FINE if all(filing.as_expected for filing in filings) else FAILED
@@ -60,6 +61,9 @@ class _Json:
     """One JSON object for each mail, then a summary."""
 
     def beginning(self, mails: int) -> None:
+        pass
+
+    def arrives(self, sample: Sample) -> None:
         pass
 
     def filed(self, filing: Filing) -> None:
@@ -99,13 +103,15 @@ class _Words:
             "Nothing leaves this machine."
         )
 
+    def arrives(self, sample: Sample) -> None:
+        say("")
+        line([(sample.sender, "bold"), (f"  {sample.subject}", None)])
+
     def filed(self, filing: Filing) -> None:
         where = (
             f"stays in {filing.mailbox}" if filing.mailbox == "INBOX" else f"→ {filing.mailbox or 'nowhere'}"
         )
         why = f"{', '.join(filing.rules)}: {', '.join(filing.actions)}" if filing.rules else "no rule matches"
-        say("")
-        line([(filing.sample.sender, "bold"), (f"  {filing.sample.subject}", None)])
         parts: list[tuple[str, str | None]] = [(f"    {where}", "green" if filing.as_expected else "red")]
         if filing.flags:
             parts.append((f" {' '.join(sorted(filing.flags))}", "yellow"))
