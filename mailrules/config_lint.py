@@ -30,6 +30,7 @@ def lint(
         if index is None or not rule.enabled:
             continue
         _auth(rule, data[index], accounts, index, report)
+        _not_yet(rule, index, report)
         before = next((first for first, why in closed if _covers(first, rule, why)), None)
         if before is not None:
             report.warning(
@@ -64,6 +65,24 @@ def _auth(
             ("rules", index),
             f"'auth' can't be judged on: {', '.join(silent)}. Add trusted_authserv there, "
             "or say under 'accounts' whom the rule is for.",
+        )
+
+
+def _not_yet(rule: Rule, index: int, report: Report) -> None:
+    """What this version reads and does not do yet must not look as if it were done."""
+    if rule.schedule is not None:
+        report.warning(
+            ("rules", index, "schedule"),
+            "this version does not run schedules yet. "
+            f"`mailrules apply --yes --rule '{rule.name}'` from cron does the same.",
+            at="key",
+        )
+    if rule.limits.per_run is not None or rule.limits.per_hour is not None:
+        report.warning(
+            ("rules", index, "limits"),
+            "this version does not count limits yet: nothing stops the rule at them. "
+            "Take them out, or set dry_run until it does.",
+            at="key",
         )
 
 

@@ -13,7 +13,7 @@ from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.message import HISTORY, Fact, Message, MessageKey, Unavailable
+from mailrules.core.message import BODY, HISTORY, Fact, Message, MessageKey, Unavailable
 from mailrules.core.rule import Rule
 from mailrules.core.search import Everything, Search, any_of, usable
 from mailrules.core.uidset import UidSet
@@ -123,6 +123,11 @@ class Judge:
                     continue
                 facts = judged.messages[uid].facts
                 facts.update(fetched[uid])
+                if getattr(facts.get(BODY), "cut", False):
+                    log.info(
+                        "%s uid=%d: only the first %d bytes of its text are judged (body_limit)",
+                        mailbox.name, uid, self.body_limit,
+                    )  # fmt: skip
                 for fact in server:
                     facts.setdefault(fact, Unavailable("the server did not send it", passing=True))
         for fact in asked:

@@ -191,6 +191,11 @@ class Run:
             judged=settled, high_uid=max(uids), at=clock.now(),
         )  # fmt: skip
         self._defer(judged)
+        if judged.left_out and self.judge.trust_search:
+            log.info(
+                "%s/%s: SEARCH is trusted (trust_search) and left out %d of %d messages",
+                self.account, self.mailbox.name, len(judged.left_out), len(uids),
+            )  # fmt: skip
         self.result.judged += len(settled)
         self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
         self.performer.perform([row for row in rows if row.state == "planned"])

@@ -314,6 +314,7 @@ class Service:
         self.poller = Poller()
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
+        self._tidied = clock.timer() - 86400 + 600  # not while everything starts
         self.last_sweep: dict[tuple[str, str], datetime] = {}
         self._opening: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -383,6 +384,21 @@ class Service:
         for desk in self.desks.values():
             desk.gate.reset()
         self.wake()
+
+    def tidy(self) -> None:
+        """Once a day, forget what the log need not keep any longer (settings.log_retention)."""
+        if clock.timer() - self._tidied < 86400:
+            return
+        self._tidied = clock.timer()
+        keep = self.house.config.settings.log_retention
+        gone = 0
+        while not self.house.stopping.is_set():
+            batch = self.house.store.expire(now=clock.now(), keep=keep)
+            gone += batch
+            if batch == 0:
+                break
+        if gone:
+            log.info("forgot %d effects older than log_retention", gone)
 
     def healthy(self) -> bool:
         """Whether the loop goes round and the journal answers: what feeds the watchdog."""

@@ -472,8 +472,17 @@ def test_unwatched_mailbox() -> None:
     """A rule for a mailbox that nobody watches is warned of, unless it has a schedule."""
     text = ACCOUNT + "rules:\n  - {name: a, mailboxes: [Sent], when: always, then: [keep]}\n"
     assert "no account of this rule watches 'Sent'" in config.parse(text).warnings[0]
-    assert not config.parse(text.replace("when:", "schedule: {every: 1d}, when:")).warnings
+    scheduled = config.parse(text.replace("when:", "schedule: {every: 1d}, when:")).warnings
+    assert not any("watches" in warning for warning in scheduled)
     assert not config.parse(text.replace("host:", 'mailboxes: ["S*"], host:')).warnings
+
+
+def test_what_is_not_done_yet_is_said() -> None:
+    """`schedule` and `limits` are read but not done by this version, and that is a warning at their place."""
+    text = ACCOUNT + "rules:\n  - {name: a, when: always, then: [keep], schedule: {every: 1d}}\n"
+    assert "4:43: this version does not run schedules" in config.parse(text).warnings[0]
+    text = text.replace("schedule: {every: 1d}", "limits: {per_hour: 5}")
+    assert "limits" in config.parse(text).warnings[0]
 
 
 def test_forward_needs_smtp() -> None:

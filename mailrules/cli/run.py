@@ -90,6 +90,7 @@ def _watch(service: Service, state: State) -> int:
                 notify.ready(service.summary())
             if service.healthy():
                 notify.watchdog()
+            service.tidy()
             notify.status(service.summary())
         notify.stopping()
         log.info("stopping: finishing what is at hand")

@@ -49,7 +49,8 @@ def corpus() -> list[bytes]:
 
 def numbered(raw: bytes, number: int) -> bytes:
     """A mail as an IMAP server takes it, with a header of ours to know it by."""
-    body = re.sub(rb"\r?\n", b"\r\n", raw.replace(b"\0", b""))
+    # Line ends as they travel: where they are mixed, servers and we may see different messages.
+    body = re.sub(rb"\r\n?|\n", b"\r\n", raw.replace(b"\0", b""))
     return KEY + b": %d\r\n" % number + body.lstrip(b"\r\n")
 
 
