@@ -278,7 +278,8 @@ def test_never_raises(raw: bytes) -> None:
 
 _PIECES = st.sampled_from(
     [b"--x", b"--x--", b"--y", b"--y--", b"\n", b"\n\n", b"text",
-     b"Content-Type: multipart/mixed; boundary=y", b"Content-Type: multipart/digest; boundary=x", b"A: b", b"\r"]
+     b"Content-Type: multipart/mixed; boundary=y", b"Content-Type: multipart/digest; boundary=x",
+     b"A: b", b"\r"]
 )  # fmt: skip
 
 

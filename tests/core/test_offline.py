@@ -44,10 +44,8 @@ def test_the_size_is_that_of_a_server() -> None:
 def test_when_it_arrived() -> None:
     """INTERNALDATE is what is said, else the topmost Received, else Date, else now."""
     received = (
-        b"Received: from a by b (x; y); Tue, 3 Mar 2026 10:00:00 +0100
-"
-        b"Received: by c; Mon, 2 Mar 2026 10:00:00 +0100
-"
+        b"Received: from a by b (x; y); Tue, 3 Mar 2026 10:00:00 +0100\n"
+        b"Received: by c; Mon, 2 Mar 2026 10:00:00 +0100\n"
     )
     date = b"Date: Sun, 1 Mar 2026 10:00:00 +0000\n"
     other = datetime(2026, 1, 1, tzinfo=UTC)

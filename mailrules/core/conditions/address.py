@@ -11,6 +11,7 @@ from mailrules.core.address import compared
 from mailrules.core.charset import nfc
 from mailrules.core.conditions.base import Condition, ParseContext
 from mailrules.core.conditions.reading import (
+    EXISTS_ALONE,
     TEXT_KEYS,
     as_written,
     read_keys,
@@ -264,7 +265,10 @@ def read_address_test(
     )
     if data is None:
         return None
-    if set(data) == {"exists"}:
+    if "exists" in data:
+        if len(data) > 1:
+            report.error((*path, "exists"), EXISTS_ALONE, at="key")
+            return None
         bare = read_text_test(data, default="is", path=path, report=report, context=context, what=field)
         return None if bare is None else AddressTest(exists=bare.exists)
     before = len(report.problems)
@@ -328,12 +332,14 @@ def _read_patterns(
     if scalars is None:
         return None
     patterns = Patterns()
+    wrong = False
     for text, place in scalars:
         try:
             patterns.add(text, field=field)
         except ValueError as error:
+            wrong = True
             report.error(place, f"{error}")
-    return patterns
+    return None if wrong else patterns
 
 
 def _read_domains(scalars: Iterable[tuple[str, Path]] | None, report: Report) -> Patterns | None:

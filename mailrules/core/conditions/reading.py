@@ -113,6 +113,7 @@ def read_keys(
     return None if wrong else value
 
 
+EXISTS_ALONE = "'exists' stands alone. Write what else must hold as a condition of its own."
 TEXT_KEYS = (*OPERATORS, "in", "exists", "case_sensitive")
 
 
@@ -136,9 +137,7 @@ def read_text_test(
     )
     if "exists" in data:
         if len(data) > 1:
-            report.error(
-                (*path, "exists"), "'exists' stands alone. Put it under another condition.", at="key"
-            )
+            report.error((*path, "exists"), EXISTS_ALONE, at="key")
             return None
         exists = read_bool(data["exists"], (*path, "exists"), report, what="exists")
         return None if exists is None else text_test({}, exists=exists)
