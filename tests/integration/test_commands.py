@@ -145,7 +145,9 @@ def test_dry_run_changes_nothing(dovecot: Dovecot, user: str, program: Program) 
     dovecot.append(user, message(1, subject="invoice"))
     program.run("run", "--once", "--dry-run")
     assert [e["state"] for e in program.log()] == ["would", "would"]
-    assert messages(dovecot, user, "Accounting") == [] and "$Invoice" not in messages(dovecot, user, "INBOX")[0]
+    assert (
+        messages(dovecot, user, "Accounting") == [] and "$Invoice" not in messages(dovecot, user, "INBOX")[0]
+    )
 
 
 def test_status_tells_who_is_watching(dovecot: Dovecot, user: str, program: Program) -> None:

@@ -154,14 +154,14 @@ def test_a_second_worker_says_who_holds_the_state(dovecot: Dovecot, user: str, t
 
 def test_a_wrong_file(tmp_path: Path) -> None:
     """A file that is wrong ends every command that needs it with 78, every error with its place."""
-    with Program(tmp_path, "accounts: {}\nrules:\n  - name: a\n    when: {frm: x}\n    then: [keep]\n") as program:
+    with Program(
+        tmp_path, "accounts: {}\nrules:\n  - name: a\n    when: {frm: x}\n    then: [keep]\n"
+    ) as program:
         done = program.run("run", "--once", status=78)
         assert "rules.yaml:4:" in done.stderr and "Did you mean 'from'?" in done.stderr
 
 
-def test_a_reload_with_a_wrong_file_keeps_the_old_rules(
-    dovecot: Dovecot, user: str, tmp_path: Path
-) -> None:
+def test_a_reload_with_a_wrong_file_keeps_the_old_rules(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """`reload` takes all of the new file or nothing."""
     good = "accounts:\n" + account(dovecot, user) + RULES
     with Program(tmp_path, good) as program:

@@ -39,9 +39,7 @@ def subjects(server: Dovecot, user: str, mailbox: str) -> Counter[str]:
         if client.select(f'"{mailbox}"', readonly=True)[0] != "OK":
             return Counter()
         _, answer = client.uid("FETCH", "1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
-        return Counter(
-            part[1].decode(errors="replace").strip() for part in answer if isinstance(part, tuple)
-        )
+        return Counter(part[1].decode(errors="replace").strip() for part in answer if isinstance(part, tuple))
 
 
 def flags(server: Dovecot, user: str, mailbox: str) -> list[str]:
@@ -66,7 +64,12 @@ def test_new_mail_is_filed_within_a_second(dovecot: Dovecot, user: str, config: 
     with Program(tmp_path, config) as program:
         program.start()
         program.wait_for("connected")
-        program.wait_for(lambda: bool(program.run("status", "--json").stdout) and "watching" in program.run("status", "--json").stdout)
+        program.wait_for(
+            lambda: (
+                bool(program.run("status", "--json").stdout)
+                and "watching" in program.run("status", "--json").stdout
+            )
+        )
         began = time.monotonic()
         dovecot.deliver(user, message(2, subject="Your Invoice 42"))
         program.wait_for(lambda: count(dovecot, user, f"Accounting/{time.gmtime().tm_year}") == 1)
@@ -98,7 +101,9 @@ rules:
     when: always
     then: [{move: INBOX}]
 """
-    with Program(tmp_path, "accounts:\n" + account(dovecot, user, mailboxes=["INBOX", "Second"]) + rules) as program:
+    with Program(
+        tmp_path, "accounts:\n" + account(dovecot, user, mailboxes=["INBOX", "Second"]) + rules
+    ) as program:
         program.run("run", "--once")
         dovecot.append(user, message(1))
         for _ in range(3):
@@ -110,7 +115,9 @@ rules:
         assert (count(dovecot, user, "INBOX"), count(dovecot, user, "Second")) == (1, 1)
 
 
-def test_what_a_person_moves_back_is_left_alone(dovecot: Dovecot, user: str, config: str, tmp_path: Path) -> None:
+def test_what_a_person_moves_back_is_left_alone(
+    dovecot: Dovecot, user: str, config: str, tmp_path: Path
+) -> None:
     """A message that mailrules moved away and a person brought back stays where the person put it."""
     with Program(tmp_path, config) as program:
         program.run("run", "--once")

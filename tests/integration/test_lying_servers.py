@@ -1,0 +1,154 @@
+"""Servers that lie or lack what others have: what is done stays the same (SPEC section 3, SEARCH; section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.dovecot import message
+from tests.lab.model import Words, everything, whole_words
+from tests.lab.program import Program
+from tests.lab.scripted import CUT, FULL, ScriptedServer
+
+RULES = """
+rules:
+  - name: substring
+    when: {subject: voic}
+    then: [{move: Found}]
+  - name: sender
+    when: {from: {localpart: {contains: an}}, body: hello}
+    then: [{flag: flagged}]
+  - name: small
+    when: {larger_than: 3KB}
+    then: [{copy: Large}]
+  - name: grey
+    when: {subject: "grün"}
+    then: [{move: Found}]
+"""
+MAILS = [
+    message(1, subject="an invoice"),
+    message(2, subject="nothing of that kind"),
+    message(3, subject="=?utf-8?q?Gr=C3=BCn?="),
+    message(4, subject="big", body="x" * 4000),
+    message(5, subject="other", **{"from": "Zed <zed@example.test>"}),
+]
+EXPECTED = {
+    "INBOX": {2, 4, 5},
+    "Found": {1, 3},
+    "Large": {4},
+}
+
+
+def config(port: int, *, trust: bool = False) -> str:
+    return (
+        f"accounts:\n  work:\n    host: 127.0.0.1\n    port: {port}\n    security: none\n"
+        "    username: me\n    address: me@example.test\n    password: {env: SCRIPTED}\n"
+        f"    trust_search: {'true' if trust else 'false'}\n" + RULES
+    )
+
+
+def found(server: ScriptedServer) -> dict[str, set[int]]:
+    """Which of the mails are in which mailbox, by their number."""
+    with server.lock:
+        return {
+            name: {int(mail.fields("message-id").strip("<").partition(".")[0]) for mail in box.mails}
+            for name, box in server.boxes.items()
+            if box.mails
+        }
+
+
+def work(server: ScriptedServer, folder: Path, *, status: int | None = 0) -> Program:
+    """A first look, then the mails, then a sweep."""
+    program = Program(folder, config(server.port), environment={"SCRIPTED": server.password})
+    program.run("run", "--once")
+    for raw in MAILS:
+        server.box().add(raw)
+    program.run("run", "--once", status=status)
+    return program
+
+
+@pytest.fixture(params=["substring", "whole words", "everything", "refused", "badcharset"])
+def liar(request: pytest.FixtureRequest) -> Iterator[ScriptedServer]:
+    words: dict[str, Words] = {"whole words": whole_words, "everything": everything}
+    options = {"search": words[request.param]} if request.param in words else {}
+    with ScriptedServer(**options) as server:
+        if request.param == "refused":
+            server.script(rb"UID SEARCH .*(SUBJECT|FROM|BODY|LARGER)", b"{tag} NO [UNAVAILABLE] no\r\n")
+        if request.param == "badcharset":
+            server.script(rb"UID SEARCH.*CHARSET", b"{tag} NO [BADCHARSET (US-ASCII)] no\r\n")
+        yield server
+
+
+def test_a_search_that_lies_changes_nothing(liar: ScriptedServer, tmp_path: Path) -> None:
+    """With trust_search off, whatever SEARCH says of text, the same mail goes to the same place."""
+    work(liar, tmp_path)
+    assert found(liar) == EXPECTED
+    assert not any(b"SUBJECT" in line or b"BODY " in line for line in liar.commands if b"SEARCH" in line)
+
+
+@pytest.mark.parametrize(
+    "missing", [("MOVE",), ("MOVE", "UIDPLUS"), ("IDLE",), ("LITERAL+",), ("SPECIAL-USE", "NAMESPACE")]
+)
+def test_servers_without_what_others_have(missing: tuple[str, ...], tmp_path: Path) -> None:
+    """Without MOVE, UIDPLUS, IDLE, LITERAL+, SPECIAL-USE or NAMESPACE the outcome is the same."""
+    capability = " ".join(word for word in FULL.split() if word not in missing)
+    with ScriptedServer(capability=capability) as server:
+        work(server, tmp_path)
+        assert found(server) == EXPECTED
+
+
+def test_a_move_without_copyuid(tmp_path: Path) -> None:
+    """A server that does not name the new UIDs is asked; the move counts once."""
+    with ScriptedServer(copyuid=lambda *_: b"") as server:
+        program = work(server, tmp_path)
+        assert found(server) == EXPECTED
+        assert {e["state"] for e in program.log()} == {"done"}
+
+
+@pytest.mark.parametrize("command", [rb"UID FETCH", rb"UID (MOVE|COPY)", rb"UID STORE", rb"UID SEARCH"])
+def test_a_connection_that_is_cut_at_a_command(command: bytes, tmp_path: Path) -> None:
+    """A connection cut at any command is a passing failure; the next run finishes, once."""
+    with ScriptedServer() as server:
+        program = Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password})
+        program.run("run", "--once")
+        for raw in MAILS:
+            server.box().add(raw)
+        server.script(command, CUT, times=1)
+        program.run("run", "--once", status=75)
+        program.run("run", "--once")
+        assert found(server) == EXPECTED
+        assert {e["state"] for e in program.log()} == {"done"}
+
+
+def test_a_server_without_idle_is_polled(tmp_path: Path) -> None:
+    """Where there is no IDLE, the worker looks by itself and says so."""
+    capability = FULL.replace(" IDLE", "")
+    with ScriptedServer(capability=capability) as server:
+        with Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password}) as program:
+            program.start()
+            program.wait_for("watched from now on")
+            program.wait_for(
+                lambda: program.json("status")[0]["accounts"][0]["mailboxes"][0]["watching"] is True
+            )
+            assert program.stop() == 0
+        assert not any(line.upper().startswith(b"IDLE") for line in server.commands)
+
+
+def test_mail_announced_with_the_idle_answer_is_seen(tmp_path: Path) -> None:
+    """EXISTS in one piece with the `+` of IDLE wakes the worker as if it had come later."""
+    with ScriptedServer() as server:
+        with Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password}) as program:
+            program.run("run", "--once")
+            server.idle_answer = b"+ idling\r\n* 1 EXISTS\r\n"
+            added = []
+
+            def arrive(session: object, line: bytes) -> None:
+                if not added:
+                    added.append(server.box().add(MAILS[0]))
+
+            server.script(rb"^IDLE", arrive, then_model=True)
+            program.start()
+            program.wait_for("rule=substring move to=Found done", timeout=10)
+            assert program.stop() == 0
