@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from mailrules.adapters.imap.framing import Response
 from mailrules.adapters.imap.tokens import Unreadable, tokens
@@ -103,33 +103,76 @@ def _criteria(parts: Iterable[Part]) -> Criteria:
     return Criteria(tuple(joined), charset=beyond)
 
 
-def _write(search: Search) -> Iterator[Part]:
+def _write(search: Search, *, inside_or: bool = False) -> Iterator[Part]:
     if isinstance(search, Everything):
         yield b"ALL"
     elif isinstance(search, Nothing):
         yield b"NOT ALL"
     elif isinstance(search, Key):
-        yield from _write_key(search)
+        # Dovecot 2.3 starts `OR UNSEEN UNFLAGGED` at the first unseen message; not so with a UID set in it.
+        if inside_or and search.name == "UNSEEN":
+            yield b"(UNSEEN UID 1:*)"
+        else:
+            yield from _write_key(search)
     elif isinstance(search, And):
         yield b"("
         for place, part in enumerate(search.parts):
             if place:
                 yield b" "
-            yield from _write(part)
+            yield from _write(part, inside_or=inside_or)
         yield b")"
     elif isinstance(search, Or):
         yield from _write_or(search.parts)
     elif isinstance(search, Not):
-        yield b"NOT "
-        yield from _write(search.part)
+        opposite = _opposite(search.part)
+        if isinstance(opposite, Not):
+            yield b"NOT "
+            yield from _write(opposite.part, inside_or=True)
+        else:
+            yield from _write(opposite, inside_or=inside_or)
     else:
         raise TypeError(f"not a Search: {search!r}")
+
+
+_FLAGS = frozenset({"SEEN", "FLAGGED", "ANSWERED", "DRAFT", "DELETED", "KEYWORD"})
+_LARGEST = 4294967295  # a number in RFC 3501
+
+
+def _opposite(search: Search) -> Search:
+    """What the search leaves out, without a NOT where there is a key for it.
+
+    Dovecot 2.3 folds `NOT (LARGER 100 LARGER 219)` into the wrong one of the two; Proton's bridge
+    does not know NOT; hMailServer's NOT at the end selects everything.
+    """
+    if isinstance(search, Not):
+        return search.part
+    if isinstance(search, And):
+        return Or(tuple(_opposite(part) for part in search.parts))
+    if isinstance(search, Or):
+        return And(tuple(_opposite(part) for part in search.parts))
+    if isinstance(search, Everything):
+        return Nothing()
+    if isinstance(search, Nothing):
+        return Everything()
+    if isinstance(search, Key):
+        value = search.arguments[0] if search.arguments else None
+        if search.name == "LARGER" and isinstance(value, int) and value < _LARGEST:
+            return Key("SMALLER", (value + 1,))
+        if search.name == "SMALLER" and isinstance(value, int) and value > 0:
+            return Key("LARGER", (value - 1,))
+        if search.name in ("SINCE", "BEFORE"):
+            return Key("BEFORE" if search.name == "SINCE" else "SINCE", search.arguments)
+        if search.name in _FLAGS:
+            return Key("UN" + search.name, search.arguments)
+        if search.name.removeprefix("UN") in _FLAGS:
+            return Key(search.name.removeprefix("UN"), search.arguments)
+    return Not(search)
 
 
 def _write_or(parts: Sequence[Search]) -> Iterator[Part]:
     """OR takes two: a balanced tree, for servers that parse by recursion."""
     if len(parts) == 1:
-        yield from _write(parts[0])
+        yield from _write(parts[0], inside_or=True)
         return
     half = len(parts) // 2
     yield b"OR "
@@ -138,7 +181,23 @@ def _write_or(parts: Sequence[Search]) -> Iterator[Part]:
     yield from _write_or(parts[half:])
 
 
+def _write_age(key: Key) -> Iterator[Part]:
+    """OLDER and YOUNGER as days, widened by two: WITHIN (RFC 5032) is rare, and zones differ."""
+    seconds = key.arguments[0]
+    assert isinstance(seconds, int)
+    older = key.name == "OLDER"
+    try:
+        day = (datetime.now(UTC) - timedelta(seconds=seconds) + timedelta(days=2 if older else -2)).date()
+    except OverflowError:
+        yield b"ALL"
+        return
+    yield from _write_key(Key("BEFORE" if older else "SINCE", (day,)))
+
+
 def _write_key(key: Key) -> Iterator[Part]:
+    if key.name in ("OLDER", "YOUNGER"):
+        yield from _write_age(key)
+        return
     if not _KEY.fullmatch(key.name):
         raise PermanentError(f"'{key.name}' is not a search key.")
     yield key.name.encode()
