@@ -1,4 +1,4 @@
-"""Writes the generated part of docs/rules.md: each condition's and action's docstring is its manual page.
+"""Writes the generated parts of docs/rules.md: each condition's and action's docstring is its manual page.
 
 `make docs` runs it; tests/test_docs.py fails while the file is not what it would write.
 """
@@ -6,58 +6,35 @@
 from __future__ import annotations
 
 import inspect
-import re
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-
-from pydantic import BaseModel
 
 from mailrules.core import actions, conditions
 
 RULES = Path(__file__).with_name("rules.md")
 
 
-def manual(model: type[BaseModel]) -> str:
-    """The docstring as Markdown: indented blocks are YAML examples."""
-    out: list[str] = []
-    example: list[str] = []
-
-    def close() -> None:
-        if example:
-            while not example[-1]:
-                example.pop()
-            out.extend(["```yaml", *example, "```", ""])
-            example.clear()
-
-    for line in inspect.cleandoc(model.__doc__ or "").splitlines():
-        if line.startswith("    ") or (example and not line):
-            example.append(line[4:])
-        else:
-            close()
-            # A sentence that introduces an example ends with "::" in docstrings.
-            out.append(re.sub(r"::$", ":", line))
-    close()
-    return "\n".join(out).strip()
+def manual(model: type) -> str:
+    """The docstring as Markdown. What follows `::` at its end is an example; `---` parts examples."""
+    text, _, example = inspect.cleandoc(model.__doc__ or "").partition("::\n")
+    if example:
+        text = f"{text.rstrip()}\n\n```yaml\n{textwrap.dedent(example).strip()}\n```"
+    return text.replace("\n---\n", "\n```\n```yaml\n")
 
 
-def section(table: dict[str, type[BaseModel]]) -> str:
-    """One heading for each class, with all the keys that lead to it."""
-    keys: dict[type[BaseModel], list[str]] = {}
-    for key, model in table.items():
-        keys.setdefault(model, []).append(key)
-    parts = []
-    for model, names in keys.items():
-        parts.append("### " + ", ".join(f"`{name}`" for name in names) + "\n\n" + manual(model) + "\n")
-    return "\n".join(parts)
+def section(table: Mapping[str, type]) -> str:
+    """A heading and a manual page for each class in the table."""
+    return "\n".join(f"### `{key}`\n{manual(model)}\n" for key, model in table.items())
 
 
-def build(text: str) -> str:
-    """The page with its generated regions written anew."""
+def build(page: str) -> str:
+    """The page with its generated parts written anew."""
     for name, table in (("conditions", conditions.TABLE), ("actions", actions.TABLE)):
-        begin, end = f"<!-- {name}: make docs -->", f"<!-- /{name} -->"
-        head, _, rest = text.partition(begin)
-        _, _, tail = rest.partition(end)
-        text = f"{head}{begin}\n\n{section(dict(table))}\n{end}{tail}"
-    return text
+        begin, end = f"<!-- {name}, by make docs -->\n", f"<!-- end of {name} -->"
+        head, rest = page.split(begin)
+        page = f"{head}{begin}{section(table)}{end}{rest.split(end)[1]}"
+    return page
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,10 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
     return subprocess.run([*DEMO, *options], capture_output=True, text=True, timeout=100, env=environment)
 
 
+def without_times(text: str) -> list[str]:
+    return [re.sub(r"\d+\.\d\d s$", "", line) for line in text.splitlines() if line.strip() != "…"]
+
+
 def test_everything_is_filed(environment: dict[str, str], tmp_path: Path) -> None:
     """Each sample mail ends where the rules say, the status is 0, and no file stays behind."""
     done = run(environment, "--json")
@@ -40,7 +45,7 @@ def test_everything_is_filed(environment: dict[str, str], tmp_path: Path) -> Non
 
 
 def test_it_tells_the_story(environment: dict[str, str]) -> None:
-    """For people: each mail with its rule, the mailboxes, the log, why, and what to do next."""
+    """For people: each mail with its rule, the mailboxes, the log, why, what to do next; README shows it so."""
     done = run(environment, "--fast")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
@@ -52,6 +57,10 @@ def test_it_tells_the_story(environment: dict[str, str]) -> None:
     places = [done.stdout.find(words) for words in story]
     assert -1 not in places
     assert places == sorted(places)
+    shown = set(without_times(done.stdout))
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for block in re.findall(r"(?ms)^```text\n(.*?)^```", readme):
+        assert not [line for line in without_times(block) if line not in shown]
 
 
 def test_acts_within_a_second(environment: dict[str, str]) -> None:
