@@ -12,10 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from mailrules.demo.sample import SAMPLES
 
+ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "mailrules", "demo"]
 
 
@@ -38,6 +40,9 @@ def test_everything_is_filed(environment: dict[str, str], tmp_path: Path) -> Non
     done = run(environment, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     *mails, last = [json.loads(line) for line in done.stdout.splitlines()]
+    schema = json.loads((ROOT / "docs" / "json" / "demo.schema.json").read_text())
+    for value in (*mails, last):
+        jsonschema.validate(value, schema)
     assert [mail["file"] for mail in mails] == [sample.file for sample in SAMPLES]
     assert all(mail["as_expected"] for mail in mails)
     assert last["summary"]["as_expected"] == last["summary"]["messages"] == len(SAMPLES)
@@ -45,7 +50,7 @@ def test_everything_is_filed(environment: dict[str, str], tmp_path: Path) -> Non
 
 
 def test_it_tells_the_story(environment: dict[str, str]) -> None:
-    """For people: each mail with its rule, the mailboxes, the log, why, what to do next; README shows it so."""
+    """For people: each mail with its rule, the mailboxes, the log, why, the next step; README shows it so."""
     done = run(environment, "--fast")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
@@ -58,7 +63,7 @@ def test_it_tells_the_story(environment: dict[str, str]) -> None:
     assert -1 not in places
     assert places == sorted(places)
     shown = set(without_times(done.stdout))
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     for block in re.findall(r"(?ms)^```text\n(.*?)^```", readme):
         assert not [line for line in without_times(block) if line not in shown]
 
