@@ -79,7 +79,7 @@ class Performer:
     def perform(self, rows: Sequence[EffectRow]) -> Tally:
         """Perform rows that `Store.unfinished` or `Store.record` gave. Raises TransientError if cut off."""
         queues: dict[int, deque[EffectRow]] = defaultdict(deque)
-        for row in sorted(rows, key=lambda r: (r.uid, r.leaves, r.order)):
+        for row in sorted(rows, key=lambda r: (r.uid, *_turn(r))):
             queues[row.uid].append(row)
         while queues and not self.stopping():
             round_ = {uid: queue.popleft() for uid, queue in queues.items()}
@@ -96,8 +96,10 @@ class Performer:
             for group in _sets(chosen):
                 if self.stopping():
                     return self.tally
-                for added in self._perform_set(group):
-                    queues[added.uid].appendleft(added)
+                for added in self._perform_set(group):  # what scripts asked for
+                    queue = queues[added.uid]
+                    queue.append(added)
+                    queues[added.uid] = deque(sorted(queue, key=_turn))
             queues = defaultdict(deque, {uid: queue for uid, queue in queues.items() if queue})
         return self.tally
 
@@ -314,6 +316,11 @@ class Performer:
         if row.action == "copy" or not present:
             return Outcome("done", found)
         return _with(self.world.remove([row.target_message])[row.uid], found)
+
+
+def _turn(row: EffectRow) -> tuple[bool, int, int]:
+    """When an effect's turn comes among those on its message: leaving last."""
+    return row.leaves, row.order, row.id
 
 
 def _with(outcome: Outcome, detail: Mapping[str, Any], state: Any = None) -> Outcome:

@@ -1,4 +1,4 @@
-"""Servers that lie or lack what others have: what is done stays the same (SPEC section 3, SEARCH; section 6)."""
+"""Servers that lie or lack what others have: what is done stays the same."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ def test_a_server_without_idle_is_polled(tmp_path: Path) -> None:
     """Where there is no IDLE, the worker looks by itself and says so."""
     capability = FULL.replace(" IDLE", "")
     with ScriptedServer(capability=capability) as server:
-        with Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password}) as program:
+        program = Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password})
+        with program:
             program.start()
             program.wait_for("watched from now on")
             program.wait_for(

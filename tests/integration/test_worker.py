@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import imaplib
-import os
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
