@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab.ca import LabCA
 from tests.lab.dovecot import Dovecot, binary
+from tests.lab.gmail import Hoodiecrow, missing
 from tests.lab.proxy import FaultProxy
 
 _NEED_DOVECOT = {"dovecot", "user", "proxy"}
@@ -68,6 +69,18 @@ def proxy(dovecot: Dovecot) -> Iterator[FaultProxy]:
     """A proxy before that Dovecot's plaintext port."""
     with FaultProxy((dovecot.host, dovecot.imap_port)) as faults:
         yield faults
+
+
+@pytest.fixture
+def hoodiecrow() -> Iterator[Hoodiecrow]:
+    """A server with Gmail's extensions."""
+    words = missing()
+    if words is not None:
+        if required("node"):
+            pytest.fail(words)
+        pytest.skip(words)
+    with Hoodiecrow() as server:
+        yield server
 
 
 @pytest.fixture
