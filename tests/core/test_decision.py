@@ -23,7 +23,10 @@ from mailrules.core.message import HISTORY, Fact, Message, Unavailable, search_f
 from mailrules.core.offline import message_from_bytes
 
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
-MAIL = b"From: Ann <ann@example.test>\r\nTo: bob@example.test\r\nSubject: Invoice 42\r\nMessage-ID: <a@b>\r\n\r\nHi\r\n"
+MAIL = (
+    b"From: Ann <ann@example.test>\r\nTo: bob@example.test\r\nSubject: Invoice 42\r\n"
+    b"Message-ID: <a@b>\r\n\r\nHi\r\n"
+)
 
 
 def message(raw: bytes = MAIL, facts: dict[Fact, Any] | None = None, **options: Any) -> Message:
@@ -35,8 +38,8 @@ def message(raw: bytes = MAIL, facts: dict[Fact, Any] | None = None, **options: 
 
 def parsed(rules: str) -> config.Config:
     text = (
-        "accounts:\n  work: {host: localhost, security: none, username: me@example.test, password: {env: X}}\n"
-        "rules:\n" + rules
+        "accounts:\n  work: {host: localhost, security: none, username: me@example.test, "
+        "password: {env: X}}\nrules:\n" + rules
     )
     return config.parse(text)
 
@@ -174,7 +177,7 @@ def test_disabled_rules_do_nothing() -> None:
 
 @pytest.mark.parametrize("history", ["ours", "returned"])
 def test_what_came_back_is_left_alone_unless_a_rule_says_otherwise(history: str) -> None:
-    """A message that an effect of ours took away, and that is here again, is touched only by on_return: apply."""
+    """A message that we took away, and that is here again, is touched only by on_return: apply."""
     rules = (
         "  - {name: a, when: always, then: [{flag: $A}]}\n"
         "  - {name: b, when: always, then: [{flag: $B}], on_return: apply}\n"
@@ -212,7 +215,8 @@ def test_explain_has_the_shape_of_the_contract() -> None:
     """JSON of `explain`: rules with reasons and condition trees, then actions in order of effect."""
     rules = parsed(
         "  - {name: a, when: {subject: invoice, larger_than: 10MB}, then: [{flag: $A}]}\n"
-        "  - {name: b, when: {subject: invoice}, unless: {from: '@spam.example'}, then: [{mark: read}, archive]}\n"
+        "  - {name: b, when: {subject: invoice}, unless: {from: '@spam.example'},"
+        " then: [{mark: read}, archive]}\n"
         "  - {name: c, when: always, then: [{flag: $C}]}\n"
     ).rules
     answer = explain(rules, message(), Situation(AccountFacts("work"), again=True))
@@ -220,7 +224,10 @@ def test_explain_has_the_shape_of_the_contract() -> None:
     json = as_json(answer)
     a, b, c = json["rules"]
     assert (a["matched"], a["reason"]) == (False, None)
-    assert [(x["condition"], x["matched"]) for x in a["conditions"]] == [("subject", True), ("larger_than", False)]
+    assert [(x["condition"], x["matched"]) for x in a["conditions"]] == [
+        ("subject", True),
+        ("larger_than", False),
+    ]
     assert (b["matched"], b["reason"]) == (True, None)
     assert [x["condition"] for x in b["conditions"]] == ["subject", "not"]
     assert b["conditions"][1]["matched"] is True and b["conditions"][1]["children"][0]["matched"] is False

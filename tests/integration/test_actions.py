@@ -92,7 +92,7 @@ def test_a_refused_forward_keeps_the_message(
 
 
 def test_a_script_reads_the_message_and_answers(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
-    """A script gets the message on stdin; what it answers and may ask for is done before the message leaves."""
+    """A script gets the message on stdin; what it may ask for is done before the message leaves."""
     written(
         tmp_path, "sort.sh",
         '#!/bin/sh\ncat > "$0.$MAILRULES_UID.eml"\n'

@@ -140,16 +140,17 @@ def test_a_server_without_idle_is_polled(tmp_path: Path) -> None:
 def test_mail_announced_with_the_idle_answer_is_seen(tmp_path: Path) -> None:
     """EXISTS in one piece with the `+` of IDLE wakes the worker as if it had come later."""
     with ScriptedServer() as server:
-        with Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password}) as program:
-            program.run("run", "--once")
-            server.idle_answer = b"+ idling\r\n* 1 EXISTS\r\n"
-            added = []
+        program = Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password})
+        program.run("run", "--once")
+        server.idle_answer = b"+ idling\r\n* 1 EXISTS\r\n"
+        added = []
 
-            def arrive(session: object, line: bytes) -> None:
-                if not added:
-                    added.append(server.box().add(MAILS[0]))
+        def arrive(session: object, line: bytes) -> None:
+            if not added:
+                added.append(server.box().add(MAILS[0]))
 
-            server.script(rb"^IDLE", arrive, then_model=True)
+        server.script(rb"^IDLE", arrive, then_model=True)
+        with program:
             program.start()
             program.wait_for("rule=substring move to=Found done", timeout=10)
             assert program.stop() == 0
