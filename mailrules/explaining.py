@@ -14,7 +14,7 @@ from mailrules.core.errors import PermanentError
 from mailrules.core.message import Message, header_fact
 from mailrules.core.search import Key
 from mailrules.core.uidset import UidSet
-from mailrules.service import House
+from mailrules.house import House
 
 MESSAGE_ID = header_fact("message-id")
 SHOWN = (header_fact("from"), header_fact("subject"))

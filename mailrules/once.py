@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
+from mailrules.house import House
 from mailrules.run import RunResult
-from mailrules.service import House
 
 log = logging.getLogger("mailrules.run")
 

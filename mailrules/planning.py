@@ -22,9 +22,9 @@ from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.rule import Rule
 from mailrules.core.search import Key
 from mailrules.core.uidset import UidSet
+from mailrules.house import House
 from mailrules.judging import Judge
 from mailrules.run import WINDOW
-from mailrules.service import House
 
 BRAKE_SIZE = 100
 """Mailboxes of more messages than this have the brake of SPEC section 7: not more than half may leave."""

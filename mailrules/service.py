@@ -1,33 +1,21 @@
-"""The composition root: builds the parts, plugs them together, starts and ends them.
-
-`House` is what a worker, `run --once`, `plan` and `apply` share: configuration, journal, connections.
-`Service` is the worker: it watches every mailbox until it is told to stop.
-"""
+"""The worker: watches every mailbox of every account until it is told to stop. The composition root."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from mailrules import clock
 from mailrules import config as configuration
-from mailrules.adapters.imap.connection import Connection, Login
-from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import Store, covering, in_words
-from mailrules.config import Account, Config
-from mailrules.core.decision import AccountFacts, Situation, rules_for
-from mailrules.core.errors import PermanentError
-from mailrules.core.rule import Rule
-from mailrules.core.uidset import UidSet
-from mailrules.effects import WorkerEffects
-from mailrules.judging import Judge
-from mailrules.perform import Performer
+from mailrules.adapters.imap.connection import Connection
+from mailrules.adapters.store import Store
+from mailrules.config import Config
+from mailrules.house import House, is_glob
 from mailrules.poller import Poller
-from mailrules.run import Kind, Run, RunResult, history_of
+from mailrules.run import RunResult
 from mailrules.worker import LoginGate, Watcher
 
 log = logging.getLogger("mailrules.service")
@@ -36,188 +24,6 @@ OPENING_PER_HOST = 2
 """Connections being opened to one host at a time, so that a thousand accounts do not stampede."""
 REDISCOVER = 300.0
 """Seconds after which globs in `mailboxes` are looked up again."""
-
-
-@dataclass(slots=True)
-class AccountState:
-    """What is known of an account while the program runs. Guarded by `lock`."""
-
-    special_use: Mapping[str, str] = field(default_factory=dict)
-    watched: tuple[str, ...] = ()
-    discovered: float = float("-inf")
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class House:
-    """Configuration, journal and connections; what every way of running shares."""
-
-    def __init__(self, config: Config, store: Store | None, *, dry_run: bool = False) -> None:
-        self.config = config
-        self._store = store
-        self._dry_run = dry_run
-        self.stopping = threading.Event()
-        self._states: dict[str, AccountState] = {}
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
-        self._guard = threading.Lock()
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether every effect is only `would`: said on the command line, or in the file."""
-        return self._dry_run or self.config.settings.dry_run
-
-    @property
-    def store(self) -> Store:
-        """The journal. Only `plan` and `explain` do without one."""
-        if self._store is None:
-            raise PermanentError("there is no journal yet; `mailrules run` creates it.")
-        return self._store
-
-    def paused(self) -> frozenset[str]:
-        """What a person has paused: `*`, `rule:NAME`, `account:NAME`, `mailbox:ACCOUNT/NAME`."""
-        return self._store.paused() if self._store is not None else frozenset()
-
-    def keep_rules(self) -> None:
-        """Keep the text of the rules in force by content hash, so that `log` can say what they were."""
-        for rule in self.config.rules:
-            self.store.keep_rule(rule.revision, rule.name, rule.text)
-
-    def account(self, name: str) -> Account:
-        return self.config.accounts[name]
-
-    def state(self, account: str) -> AccountState:
-        with self._guard:
-            return self._states.setdefault(account, AccountState())
-
-    def lock(self, account: str, mailbox: str) -> threading.Lock:
-        """Held while a mailbox is judged and acted on: new mail and `apply` take turns."""
-        with self._guard:
-            return self._locks.setdefault((account, mailbox), threading.Lock())
-
-    def connect(self, account: str) -> Connection:
-        """A connection for this account, not yet open. The password is read when it is opened."""
-        settings = self.account(account)
-        login = Login(
-            account=account,
-            host=settings.host,
-            port=settings.port,
-            security=settings.security,
-            username=settings.username,
-            password=settings.password.read,
-            special_use=settings.special_use,
-        )
-        return Connection(login, create_mailboxes=self.config.settings.create_mailboxes)
-
-    def discover(self, account: str, connection: Connection) -> tuple[str, ...]:
-        """Look up special-use mailboxes and globs. Returns the watched mailboxes that exist or must."""
-        settings = self.account(account)
-        state = self.state(account)
-        patterns = settings.mailboxes
-        names: list[str] = [name for name in patterns if not _is_glob(name)]
-        special_use = connection.special_use()
-        if len(names) < len(patterns):
-            listed = [m.name for m in connection.mailboxes(patterns) if m.selectable]
-            names += [name for name in listed if name not in names]
-            self._note_new_mailboxes(account, connection, listed)
-        with state.lock:
-            state.special_use = special_use
-            state.watched = tuple(dict.fromkeys(names))
-            state.discovered = clock.timer()
-        return state.watched
-
-    def _note_new_mailboxes(self, account: str, connection: Connection, listed: Sequence[str]) -> None:
-        """A mailbox that came into being after we first looked has no baseline: all its mail is new."""
-        seen = self.store.seen_mailboxes(account)
-        if seen is not None:
-            for name in listed:
-                if name not in seen and self.store.mailbox(account, name) is None:
-                    status = connection.status(name)
-                    self.store.set_baseline(
-                        account,
-                        name,
-                        uidvalidity=status.uidvalidity,
-                        judged=UidSet(),
-                        high_uid=0,
-                        at=clock.now(),
-                    )
-                    log.info("%s/%s is new: judged from its first message", account, name)
-        self.store.remember_mailboxes(account, listed)
-
-    # -- judging and acting -------------------------------------------------------------------------
-    def rules(self, account: str, mailbox: str, *, scheduled: bool = False) -> tuple[Rule, ...]:
-        return rules_for(self.config.rules, account, mailbox, scheduled=scheduled)
-
-    def situation(
-        self, account: str, mailbox: str, *, again: bool = False, dry_run: bool = False
-    ) -> Situation:
-        settings = self.account(account)
-        paused = self.paused()
-        return Situation(
-            account=AccountFacts(
-                name=account,
-                address=settings.address,
-                vars=settings.vars,
-                special_use=self.state(account).special_use,
-                timezone=self.config.settings.timezone_name,
-                paused=bool(paused & {"*", f"account:{account}", f"mailbox:{account}/{mailbox}"}),
-            ),
-            again=again,
-            dry_run=dry_run or self.dry_run,
-            paused=frozenset(name.removeprefix("rule:") for name in paused if name.startswith("rule:")),
-        )
-
-    def judge(self, account: str, mailbox: str, *, rules: Sequence[Rule], situation: Situation) -> Judge:
-        settings = self.account(account)
-        return Judge(
-            rules=rules,
-            situation=situation,
-            body_limit=self.config.settings.body_limit,
-            trusted_authserv=settings.trusted_authserv,
-            trust_search=settings.trust_search,
-            history=None if situation.again else history_of(self.store, account, mailbox),
-        )
-
-    def performer(self, account: str, connection: Connection, mailbox: Mailbox) -> Performer:
-        return Performer(
-            store=self.store,
-            world=WorkerEffects(
-                account=self.account(account),
-                settings=self.config.settings,
-                connection=connection,
-                mailbox=mailbox,
-                stopping=self.stopping,
-            ),
-            account=account,
-            mailbox=mailbox.name,
-            paused=lambda rule: self.why_paused(account, mailbox.name, rule),
-            stopping=self.stopping.is_set,
-        )
-
-    def why_paused(self, account: str, mailbox: str, rule: str) -> str:
-        """Why this rule's effects are held in this mailbox now, or ""."""
-        for target in sorted(covering(rule, account, mailbox) & self.paused()):
-            return f"{in_words(target)} is paused"
-        return ""
-
-    def sweep(self, account: str, connection: Connection, name: str, *, kind: Kind = "new") -> RunResult:
-        """One pass over one mailbox: the story of `run.py`. Raises TransientError, PermanentError."""
-        with self.lock(account, name):
-            mailbox = connection.selected(name) or connection.select(name)
-            rules = self.rules(account, name)
-            run = Run(
-                store=self.store,
-                account=account,
-                mailbox=mailbox,
-                judge=self.judge(account, name, rules=rules, situation=self.situation(account, name)),
-                performer=self.performer(account, connection, mailbox),
-                stopping=self.stopping.is_set,
-                rules_hash=self.config.text_hash,
-                kind=kind,
-            )
-            return run()
-
-
-def _is_glob(name: str) -> bool:
-    return any(c in name for c in "*?[")
 
 
 class AccountDesk:
@@ -233,7 +39,7 @@ class AccountDesk:
 
     def start(self) -> None:
         settings = self._service.house.account(self.account)
-        literal = tuple(name for name in settings.mailboxes if not _is_glob(name))
+        literal = tuple(name for name in settings.mailboxes if not is_glob(name))
         with self._lock:
             self._lay_out(literal or ())
 
@@ -273,7 +79,7 @@ class AccountDesk:
         house = self._service.house
         settings = house.account(self.account)
         state = house.state(self.account)
-        globs = any(_is_glob(name) for name in settings.mailboxes)
+        globs = any(is_glob(name) for name in settings.mailboxes)
         if state.discovered > clock.timer() - REDISCOVER and (globs or state.special_use):
             return
         names = house.discover(self.account, connection)
@@ -293,7 +99,7 @@ class AccountDesk:
     def discover_again(self, connection: Connection) -> None:
         """Globs are looked up again every few minutes: mailboxes come and go."""
         settings = self._service.house.account(self.account)
-        if any(_is_glob(name) for name in settings.mailboxes):
+        if any(is_glob(name) for name in settings.mailboxes):
             self.discover(connection)
 
     def stop(self) -> None:

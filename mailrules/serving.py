@@ -11,8 +11,9 @@ from mailrules import operations
 from mailrules.adapters.store import timestamp
 from mailrules.control import ControlServer
 from mailrules.core.errors import TransientError
+from mailrules.house import House
 from mailrules.planning import Event, Planned, Planner, Selection
-from mailrules.service import House, Service
+from mailrules.service import Service
 
 
 def register(server: ControlServer, service: Service) -> None:

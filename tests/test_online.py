@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mailrules import config
+from mailrules.house import House
 from mailrules.online import Remark, inspect
-from mailrules.service import House
 from tests.lab.model import whole_words
 from tests.lab.scripted import ScriptedServer
 

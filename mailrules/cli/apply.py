@@ -91,7 +91,7 @@ def _events(common: Common, config: Config, arguments: Mapping[str, Any]) -> Ite
 
 def _alone(lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any]) -> Iterator[Any]:
     from mailrules.adapters.store import Store
-    from mailrules.service import House
+    from mailrules.house import House
     from mailrules.serving import apply
 
     with lock, Store.open(directory) as store:

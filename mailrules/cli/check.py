@@ -98,8 +98,8 @@ def check(
 
 
 def _online(config: Config, *, connect: Callable[[str], Connection] | None, probe_search: bool) -> list[Any]:
+    from mailrules.house import House
     from mailrules.online import inspect
-    from mailrules.service import House
 
     return inspect(config, connect or House(config, None).connect, probe_search=probe_search)
 

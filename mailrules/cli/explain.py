@@ -106,7 +106,7 @@ def _on_server(
 
     from mailrules.adapters.store import Store
     from mailrules.explaining import explain_on_server
-    from mailrules.service import House
+    from mailrules.house import House
 
     if uid is not None and account is None and len(config.accounts) > 1:
         raise typer.BadParameter("say which account: a UID means something in one mailbox only.")

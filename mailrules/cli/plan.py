@@ -91,7 +91,7 @@ def moment(text: str) -> datetime:
 def plan_events(common: Common, config: Config, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     """Judge what is there, with the journal if there is one: what is paused shows as held."""
     from mailrules.adapters.store import Store
-    from mailrules.service import House
+    from mailrules.house import House
     from mailrules.serving import as_events, planner_of
 
     with ExitStack() as stack:

@@ -104,8 +104,8 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
     from mailrules.adapters.store import Store
     from mailrules.cli import output
     from mailrules.core.errors import TransientError
+    from mailrules.house import House
     from mailrules.once import run_once
-    from mailrules.service import House
 
     assert isinstance(store, Store)
     house = House(config, store, dry_run=dry_run)
