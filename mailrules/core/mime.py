@@ -23,6 +23,7 @@ from mailrules.core.html_text import visible_text
 MOST_PARTS = 500
 MOST_LEVELS = 50
 _MOST_DASHED_LINES = 500_000
+_NO_HEADERS = parse_block(b"")
 
 Parameters = Sequence[tuple[bytes, bytes]]
 """Names and values as they came, unquoted, in order (Content-Type's, Content-Disposition's)."""
@@ -106,16 +107,8 @@ def attachments(parts: Iterable[Part]) -> tuple[Part, ...]:
 
 
 def text_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The parts that `body` reads, in order: text/plain and text/html that are not attached.
-
-    A multipart without a boundary has no parts; it is read as the text that it is.
-    """
-    return tuple(
-        p
-        for p in parts
-        if (p.content_type in ("text/plain", "text/html") or p.content_type.startswith("multipart/"))
-        and not is_attachment(p)
-    )
+    """The parts that `body` reads, in order: text/plain and text/html that are not attached."""
+    return tuple(p for p in parts if p.content_type in ("text/plain", "text/html") and not is_attachment(p))
 
 
 def body_text(parts: Iterable[tuple[Part, bytes]], limit: int) -> Body:
@@ -252,6 +245,7 @@ class _Multipart:
     boundary: bytes
     prefix: str
     digest: bool
+    place: int
     count: int = 0
 
 
@@ -317,81 +311,108 @@ def _leaves(raw: bytes) -> list[tuple[_Leaf, int]]:
     """Each leaf and where it ends: one pass over the lines that begin with two dashes."""
     found: list[tuple[_Leaf, int]] = []
     stack: list[_Multipart] = []
-    active: dict[bytes, int] = {}
+    boundaries: tuple[bytes, ...] = ()
     leaf: _Leaf | None = None
 
     def begin(headers: Headers, *, section: str, default: str, start: int) -> None:
         nonlocal leaf
         content_type, parameters = _content_type(headers, default)
-        boundary = next((v for k, v in parameters if k.lower() == b"boundary"), b"").rstrip()
-        if content_type.startswith("multipart/") and boundary and len(stack) < MOST_LEVELS:
-            digest = content_type == "multipart/digest"
-            stack.append(_Multipart(boundary, section + "." if section else "", digest))
-            active[boundary] = len(stack) - 1
-        else:
+        if not content_type.startswith("multipart/") or len(stack) == MOST_LEVELS:
             leaf = _Leaf(section or "1", headers, default, start)
+            return
+        boundary = next((v for k, v in parameters if k.lower() == b"boundary"), b"")
+        prefix = section + "." if section else ""
+        stack.append(_Multipart(boundary.rstrip(), prefix, content_type == "multipart/digest", start))
+
+    def close(level: int, end: int) -> None:
+        """Ends the open leaf, and every multipart from this level on."""
+        nonlocal leaf
+        if leaf is not None:
+            found.append((leaf, max(leaf.start, end)))
+            leaf = None
+        for multipart in reversed(stack[level:]):
+            if multipart.count == 0:  # servers show an empty text part in a multipart without parts
+                empty = _Leaf(f"{multipart.prefix}1", _NO_HEADERS, "text/plain", multipart.place)
+                found.append((empty, multipart.place))
+        del stack[level:]
 
     headers, place = split_message(raw)
     begin(headers, section="", default="text/plain", start=place)
     dashed = 0
-    while active and dashed < _MOST_DASHED_LINES:
-        line = (
-            place
-            if raw.startswith(b"--", place) and _begins_line(raw, place)
-            else raw.find(b"\n--", place) + 1
-        )
-        if line < place or (line == 0 and place > 0):
+    while len(found) < MOST_PARTS:
+        boundaries = tuple(multipart.boundary for multipart in stack if multipart.boundary)
+        line, dashed = _next_delimiter(raw, place, boundaries, dashed)
+        if line < 0:
             break
-        dashed += 1
-        stop = raw.find(b"\n", line)
+        boundary = _boundary_at(raw, line + 2, boundaries)
+        level = max(i for i, multipart in enumerate(stack) if multipart.boundary == boundary)
+        multipart = stack[level]
+        after = line + 2 + len(boundary)
+        stop = raw.find(b"\n", after)
         stop = len(raw) if stop < 0 else stop
-        place = stop + 1 if stop < len(raw) else stop
-        word = raw[line + 2 : min(stop, line + 2000)].rstrip()
-        level = active.get(word)
-        closes = False
-        if level is None and word.endswith(b"--"):
-            level = active.get(word[:-2])
-            closes = True
-        if level is None:
+        if raw.startswith(b"--", after):
+            close(level, _before_line_end(raw, line))
             place = stop  # the next search wants the line end
             continue
-        if leaf is not None:
-            found.append((leaf, max(leaf.start, _before_line_end(raw, line))))
-            leaf = None
-        del stack[level + (0 if closes else 1) :]
-        active = {multipart.boundary: i for i, multipart in enumerate(stack)}
-        if closes:
-            place = stop
-            continue
-        if len(found) >= MOST_PARTS:
-            return found
-        multipart = stack[level]
+        close(level + 1, _before_line_end(raw, line))
         multipart.count += 1
-        headers, place = _part_headers(raw, place, active)
+        boundaries = tuple(multipart.boundary for multipart in stack if multipart.boundary)
+        headers, place = _part_headers(raw, min(stop + 1, len(raw)), boundaries)
         begin(
             headers,
             section=f"{multipart.prefix}{multipart.count}",
             default="message/rfc822" if multipart.digest else "text/plain",
             start=place,
         )
-    if leaf is not None:
-        found.append((leaf, len(raw)))
-    return found
+    close(0, len(raw))
+    return found[:MOST_PARTS]
+
+
+_BEHIND = (b"\n", b"\r", b" ", b"\t", b"--")
+
+
+def _next_delimiter(raw: bytes, place: int, boundaries: tuple[bytes, ...], dashed: int) -> tuple[int, int]:
+    """Where the next delimiter line begins (-1: nowhere), and how many lines looked like one so far."""
+    if not boundaries:
+        return -1, dashed
+    if raw.startswith(b"--", place) and _begins_line(raw, place) and _boundary_at(raw, place + 2, boundaries):
+        return place, dashed + 1
+    while dashed < _MOST_DASHED_LINES:
+        line = raw.find(b"\n--", place) + 1
+        if line == 0:
+            break
+        dashed += 1
+        if raw.startswith(boundaries, line + 2) and _boundary_at(raw, line + 2, boundaries):
+            return line, dashed
+        place = line
+    return -1, dashed
+
+
+def _boundary_at(raw: bytes, start: int, boundaries: tuple[bytes, ...]) -> bytes:
+    """The innermost boundary that stands there whole, before a line end, a blank or two dashes; else b"".
+
+    RFC 2046 section 5.1.1 would have any line that only begins with it. Boundaries that begin alike
+    are common, and those of attached messages are not known here.
+    """
+    for boundary in reversed(boundaries):
+        if raw.startswith(boundary, start):
+            end = start + len(boundary)
+            if end == len(raw) or raw.startswith(_BEHIND, end):
+                return boundary
+    return b""
 
 
 _BLANK_LINE = re.compile(rb"^\r?\n", re.MULTILINE)
 
 
-def _part_headers(raw: bytes, start: int, active: dict[bytes, int]) -> tuple[Headers, int]:
+def _part_headers(raw: bytes, start: int, boundaries: tuple[bytes, ...]) -> tuple[Headers, int]:
     """The headers of a part and where its body begins; a delimiter ends headers that have no blank line."""
     blank = _BLANK_LINE.search(raw, start, start + 300_000)
     end = blank.start() if blank else min(len(raw), start + 300_000)
     body = blank.end() if blank else end
-    for line in re.finditer(rb"^--([^\r\n]*)", raw[start:end], re.MULTILINE):
-        word = line[1].rstrip()
-        if word in active or (word.endswith(b"--") and word[:-2] in active):
-            end = body = start + line.start()
-            break
+    line, _ = _next_delimiter(raw[start:end], 0, boundaries, 0)
+    if line >= 0:
+        end = body = start + line
     return parse_block(raw[start:end]), body
 
 
