@@ -158,8 +158,8 @@ class _Mailbox:
             return Address(name, "", "")
         first, last = _around(self.words, at)
         local, domain = _spec(self.words[first:last])
-        name = _phrase(self.words[:first] + self.words[last:])
-        return Address(name or _comment(self.comments), local, domain)
+        name = _phrase(self.words[:first] + self.words[last:]) or _comment(self.comments)
+        return Address(name, local, domain) if name or local or domain else None
 
 
 def _parse(raw: bytes) -> list[Address]:

@@ -2,7 +2,6 @@
 
 `parse_structure` reads raw bytes and agrees with what an IMAP server says in BODYSTRUCTURE: the same
 section numbers (RFC 9051 section 6.4.5), the same sizes (octets as encoded, with CRLF line ends).
-`part` makes a Part from the fields of either, so that both roads give the same answers.
 
 Bounded against MIME bombs: 500 parts, 50 levels; what is beyond belongs to the last part. An attached
 message is a leaf: its own parts are neither body nor attachments of this message.
@@ -12,52 +11,36 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailrules.core.charset import decode_bytes, known, nfc
-from mailrules.core.decoding import base64, decode, unfold
+from mailrules.core.decoding import base64, decode
 from mailrules.core.headers import Headers, normal_lines, parse_block, split_message
 from mailrules.core.html_text import visible_text
+from mailrules.core.parameters import Parameters, parse_field
+from mailrules.core.parts import Part, attachments, is_attachment, part, text_parts
+
+__all__ = [
+    "MOST_PARTS",
+    "Body",
+    "Part",
+    "attachments",
+    "body_text",
+    "decode_transfer",
+    "is_attachment",
+    "parse_structure",
+    "part",
+    "part_bytes",
+    "parts_with_bytes",
+    "text_parts",
+    "wire_size",
+]
 
 MOST_PARTS = 500
 MOST_LEVELS = 50
 _MOST_DASHED_LINES = 500_000
 _NO_HEADERS = parse_block(b"")
-
-Parameters = Sequence[tuple[bytes, bytes]]
-"""Names and values as they came, unquoted, in order (Content-Type's, Content-Disposition's)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One leaf of a message's structure.
-
-    `content_type` is lower case (`text/plain`); `charset` and `encoding` are lower case, "" if unsaid.
-    `filename` is decoded (RFC 2231, RFC 2047). `disposition` is lower case, without parameters.
-    `size` counts octets as they are encoded for transfer, line ends as CRLF.
-    """
-
-    section: str
-    content_type: str = "text/plain"
-    charset: str = ""
-    encoding: str = ""
-    filename: str | None = None
-    disposition: str | None = None
-    content_id: str | None = None
-    size: int = 0
-
-    @property
-    def decoded_size(self) -> int:
-        """About how many octets it has once decoded: the size that conditions compare.
-
-        An estimate (lines of 76 characters for base64), because a server does not tell the real one.
-        """
-        if self.encoding == "base64":
-            return self.size * 57 // 78
-        if self.encoding in ("x-uuencode", "uuencode", "x-uue"):
-            return self.size * 45 // 63
-        return self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,59 +51,16 @@ class Body:
     cut: bool = False
 
 
-def part(
-    *,
-    section: str,
-    content_type: str,
-    parameters: Parameters = (),
-    encoding: str = "",
-    disposition: str | None = None,
-    disposition_parameters: Parameters = (),
-    content_id: str | None = None,
-    size: int = 0,
-) -> Part:
-    """A Part from the fields of BODYSTRUCTURE or of a part's own headers."""
-    name = parameter(disposition_parameters, "filename") or parameter(parameters, "name")
-    return Part(
-        section=section,
-        content_type=content_type.lower(),
-        charset=(parameter(parameters, "charset") or "").lower()[:60],
-        encoding=encoding.strip().lower()[:60],
-        filename=name or None,
-        disposition=disposition.strip().lower()[:60] or None if disposition else None,
-        content_id=content_id or None,
-        size=size,
-    )
-
-
-def is_attachment(part: Part) -> bool:
-    """A file name or `attachment` disposition, or a whole message; not an image shown within the text."""
-    if part.disposition == "attachment":
-        return True
-    if part.content_type.startswith("image/") and (part.disposition == "inline" or part.content_id):
-        return False
-    return part.filename is not None or part.content_type in ("message/rfc822", "message/global")
-
-
-def attachments(parts: Iterable[Part]) -> tuple[Part, ...]:
-    return tuple(p for p in parts if is_attachment(p))
-
-
-def text_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The parts that `body` reads, in order: text/plain and text/html that are not attached."""
-    return tuple(p for p in parts if p.content_type in ("text/plain", "text/html") and not is_attachment(p))
-
-
 def body_text(parts: Iterable[tuple[Part, bytes]], limit: int) -> Body:
     """The text of these parts (as encoded for transfer), up to `limit` characters."""
     texts: list[str] = []
     left = limit
     cut = False
-    for part, data in parts:
+    for one, data in parts:
         if left <= 0:
             cut = cut or bool(data.strip())
             continue
-        text, short = _text(part, data, left)
+        text, short = _text(one, data, left)
         texts.append(text)
         left -= len(text) + 1
         cut = cut or short
@@ -166,75 +106,6 @@ def decode_transfer(data: bytes, encoding: str) -> bytes:
     if encoding == "quoted-printable":
         return binascii.a2b_qp(data)
     return data
-
-
-# -- parameters ---------------------------------------------------------------------------------
-_PARAMETER = re.compile(rb"""[\s;]++([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|"?+([^;]*+))""", re.DOTALL)
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
-_MOST_PARAMETERS = 500
-_LONGEST_NAME = 1000
-
-
-def parse_field(raw: bytes) -> tuple[str, list[tuple[bytes, bytes]]]:
-    """`value; name=value; …` of Content-Type and Content-Disposition: the value, and the parameters."""
-    raw = raw[:65536].replace(b"\r", b"").replace(b"\n", b"")
-    main = re.match(rb"\s*+([^\s;]*+(?:\s*+/\s*+[^\s;]++)?)", raw)
-    assert main is not None  # it matches the empty string
-    found: list[tuple[bytes, bytes]] = []
-    for match in _PARAMETER.finditer(raw, main.end()):
-        quoted = match[2]
-        value = _ESCAPE.sub(rb"\1", quoted) if quoted is not None else match[3].strip()
-        found.append((match[1], value))
-        if len(found) == _MOST_PARAMETERS:
-            break
-    return re.sub(r"\s", "", decode_bytes(main[1])).lower(), found
-
-
-def parameter(parameters: Parameters, name: str) -> str | None:
-    """One parameter decoded: RFC 2231 continuations and charsets, else RFC 2047 as many mailers write."""
-    wanted = name.encode()
-    plain: bytes | None = None
-    whole: bytes | None = None
-    pieces: dict[int, tuple[bool, bytes]] = {}
-    for key, value in parameters[:_MOST_PARAMETERS]:
-        key = key.lower()
-        if key == wanted:
-            plain = value if plain is None else plain
-        elif key == wanted + b"*":
-            whole = value if whole is None else whole
-        elif key.startswith(wanted + b"*"):
-            number = key[len(wanted) + 1 :].removesuffix(b"*")
-            if number.isdigit() and len(number) <= 3:
-                pieces.setdefault(int(number), (key.endswith(b"*"), value))
-    if whole is not None:
-        charset, encoded = _charset_of(whole)
-        text = decode_bytes(_unpercent(encoded), charset)
-    elif 0 in pieces:
-        charset = ""
-        octets = bytearray()
-        for place in range(len(pieces)):
-            if place not in pieces:
-                break
-            extended, value = pieces[place]
-            if extended and place == 0:
-                charset, value = _charset_of(value)
-            octets += _unpercent(value) if extended else value
-        text = decode_bytes(bytes(octets), charset)
-    elif plain is not None:
-        return decode(plain)[:_LONGEST_NAME]
-    else:
-        return None
-    return nfc(unfold(text[:_LONGEST_NAME])).strip()
-
-
-def _charset_of(value: bytes) -> tuple[str, bytes]:
-    pieces = value.split(b"'", 2)
-    return (pieces[0].decode("latin-1"), pieces[2]) if len(pieces) == 3 else ("", value)
-
-
-def _unpercent(value: bytes) -> bytes:
-    return _PERCENT.sub(lambda match: bytes([int(match[1], 16)]), value)
 
 
 # -- raw messages -------------------------------------------------------------------------------

@@ -14,8 +14,6 @@ from mailrules.core.mime import (
     Part,
     attachments,
     body_text,
-    parameter,
-    parse_field,
     parse_structure,
     part,
     part_bytes,
@@ -106,27 +104,6 @@ def test_what_is_body_and_what_is_attached() -> None:
     assert body(NESTED) == "plain text\ncafé"
 
 
-@pytest.mark.parametrize(
-    ("fields", "attached"),
-    [
-        ({"content_type": "text/plain"}, False),
-        ({"content_type": "text/plain", "filename": "a.txt"}, True),
-        ({"content_type": "text/plain", "disposition": "attachment"}, True),
-        ({"content_type": "text/plain", "disposition": "inline"}, False),
-        ({"content_type": "image/png"}, False),
-        ({"content_type": "image/png", "filename": "a.png"}, True),
-        ({"content_type": "image/png", "filename": "a.png", "content_id": "<a>"}, False),
-        ({"content_type": "image/png", "filename": "a.png", "disposition": "inline"}, False),
-        ({"content_type": "image/png", "disposition": "attachment", "content_id": "<a>"}, True),
-        ({"content_type": "application/pdf", "disposition": "inline", "filename": "a.pdf"}, True),
-        ({"content_type": "message/rfc822"}, True),
-    ],
-)
-def test_what_counts_as_an_attachment(fields: dict[str, str], attached: bool) -> None:
-    """A file name or `attachment`, or a whole message; not an image shown within the text."""
-    assert bool(attachments([Part("1", **fields)])) is attached  # type: ignore[arg-type]
-
-
 def test_bytes_of_a_part() -> None:
     """Each part's bytes are those between its headers and the next delimiter, without the last line end."""
     assert part_bytes(NESTED, "2") == b"YWJj"
@@ -172,48 +149,6 @@ def test_a_digest_holds_messages() -> None:
     assert structure(raw) == [("1", "message/rfc822")]
 
 
-@pytest.mark.parametrize(
-    ("raw", "value", "parameters"),
-    [
-        (b"text/plain", "text/plain", []),
-        (b"TEXT / Plain; charset=UTF-8", "text/plain", [(b"charset", b"UTF-8")]),
-        (b"text/plain charset=utf-8", "text/plain", [(b"charset", b"utf-8")]),
-        (b'a/b; n="x;\\"y"; m=z ; ;k=v', "a/b", [(b"n", b'x;"y'), (b"m", b"z"), (b"k", b"v")]),
-        (b'a/b; n="open', "a/b", [(b"n", b"open")]),
-        (b"a/b; name=two words.pdf; x=y", "a/b", [(b"name", b"two words.pdf"), (b"x", b"y")]),
-        (b"a/b;\r\n\tn=v", "a/b", [(b"n", b"v")]),
-        (b"attachment", "attachment", []),
-        (b"", "", []),
-    ],
-)
-def test_fields_with_parameters(raw: bytes, value: str, parameters: list[tuple[bytes, bytes]]) -> None:
-    """Values and parameters are read with and without quotes, semicolons and closing quotes."""
-    assert parse_field(raw) == (value, parameters)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "name"),
-    [
-        ([(b"filename", b"a.pdf")], "a.pdf"),
-        ([(b"FILENAME", b"a.pdf"), (b"filename", b"b.pdf")], "a.pdf"),
-        ([(b"filename", b"=?utf-8?q?caf=C3=A9.pdf?=")], "café.pdf"),
-        ([(b"filename", b"caf\xe9.pdf")], "café.pdf"),
-        ([(b"filename*", b"utf-8'de'%e2%82%ac.pdf"), (b"filename", b"x")], "€.pdf"),
-        ([(b"filename*0*", b"utf-8''%e2%82"), (b"filename*1*", b"%ac"), (b"filename*2", b".pdf")], "€.pdf"),
-        ([(b"filename*1", b"b"), (b"filename*0", b"a")], "ab"),
-        ([(b"filename*0", b"a"), (b"filename*2", b"c")], "a"),
-        ([(b"filename*1", b"b")], None),
-        ([(b"filename*", b"no quotes%41")], "no quotesA"),
-        ([(b"filename*", b"x-unknown''%e9")], "é"),
-        ([(b"filename*99999", b"x")], None),
-        ([], None),
-    ],
-)
-def test_file_names(parameters: list[tuple[bytes, bytes]], name: str | None) -> None:
-    """RFC 2231 in pieces and charsets, RFC 2047 as many mailers write it, raw 8-bit."""
-    assert parameter(parameters, "filename") == name
-
-
 def test_fields_of_bodystructure_make_the_same_part() -> None:
     """What a server says in BODYSTRUCTURE and what the bytes say give equal parts."""
     from_server = part(
@@ -225,15 +160,6 @@ def test_fields_of_bodystructure_make_the_same_part() -> None:
         size=4,
     )
     assert from_server == parse_structure(NESTED)[2]
-
-
-def test_the_decoded_size_is_estimated_from_the_encoded() -> None:
-    """Base64 in lines of 76 characters is three quarters and the line ends."""
-    import base64
-
-    encoded = base64.encodebytes(bytes(57 * 100)).replace(b"\n", b"\r\n")
-    assert Part("1", encoding="base64", size=len(encoded)).decoded_size == 57 * 100
-    assert Part("1", encoding="8bit", size=10).decoded_size == 10
 
 
 @pytest.mark.parametrize(
