@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs lock clean systemd-analyze dovecot
+.PHONY: help demo test check format docs lock clean systemd-analyze dovecot hoodiecrow
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,7 +22,7 @@ help: ## Say what can be made
 demo: $(RUNTIME) ## Watch sample mail being filed: an IMAP server inside, no account, no root
 	@$(BIN)/mailrules demo $(ARGS)
 
-test: $(DEVELOPMENT) dovecot ## Run the tests (TESTS=tests/core for some of them)
+test: $(DEVELOPMENT) dovecot hoodiecrow ## Run the tests (TESTS=tests/core for some of them)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 check: $(DEVELOPMENT) systemd-analyze ## Lint, format, types, the systemd unit's exposure
@@ -49,7 +49,7 @@ LOCK := pip compile pyproject.toml --all-extras --universal --python-version 3.1
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .lab dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- what the above stand on ---------------------------------------------------------------------------------
@@ -78,6 +78,13 @@ $(DEVELOPMENT): requirements-dev.lock pyproject.toml | $(BIN)/python
 dovecot:
 	@PATH="$$PATH:/usr/sbin:/sbin"; command -v dovecot >/dev/null || .ci/need dovecot-imapd dovecot-lmtpd || { \
 		echo "LEFT OUT: every test against a real IMAP server." >&2; [ -z "$(CI)" ]; }
+
+# Gmail's extensions, in Node.js; Debian's npm is several hundred packages, so only CI installs that.
+hoodiecrow: .lab/hoodiecrow/node_modules/.package-lock.json
+.lab/hoodiecrow/node_modules/.package-lock.json: tests/lab/hoodiecrow/package-lock.json
+	@{ command -v npm >/dev/null || { [ -n "$(CI)" ] && .ci/need nodejs npm; } && \
+		tests/lab/install_hoodiecrow.sh >/dev/null && touch $@; } || { \
+		echo "LEFT OUT: the tests against a server with Gmail's extensions (they need npm)." >&2; [ -z "$(CI)" ]; }
 
 systemd-analyze:
 	@command -v systemd-analyze >/dev/null || .ci/need systemd || { \
