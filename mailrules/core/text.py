@@ -41,9 +41,10 @@ class Text:
 
     @property
     def folded(self) -> str:
-        if self._folded is None:
-            self._folded = fold(self.plain)
-        return self._folded
+        folded = self._folded
+        if folded is None:
+            folded = self._folded = fold(self.plain)
+        return folded
 
     @property
     def squeezed(self) -> str:
@@ -79,6 +80,8 @@ class TextTest:
     exists: bool | None = None
     case_sensitive: bool = False
     also: TextTest | None = None
+    only: str | None = None
+    """The needle, if the test is nothing but `contains` with one: what most rules say."""
 
     def holds(self, text: Text) -> bool:
         """Whether every operator holds of this one value."""
@@ -98,14 +101,25 @@ class TextTest:
             return False
         if self.glob is not None and not any(glob.matches(value) for glob in self.glob):
             return False
-        if self.regex is not None and not any(regex.matches(text.encoded) for regex in self.regex):
-            return False
+        if self.regex is not None:
+            encoded = text.encoded
+            for regex in self.regex:
+                if regex.matches(encoded):
+                    break
+            else:
+                return False
         return self.also is None or self.also.holds(text)
 
     def any_holds(self, texts: Sequence[Text]) -> bool:
         """Whether some value satisfies them all; for `exists`, whether there is a value."""
         if self.exists is not None:
             return bool(texts) is self.exists
+        if self.only is not None:
+            needle = self.only
+            for text in texts:  # noqa: SIM110
+                if needle in text.folded:
+                    return True
+            return False
         for text in texts:  # noqa: SIM110 — the generator of any() costs more than the test
             if self.holds(text):
                 return True
@@ -148,11 +162,13 @@ def text_test(
         values = operators.get(operator)
         return None if values is None else tuple(dict.fromkeys(normal(value) for value in values))
 
+    contains = needles("contains")
     whole = needles("is")
     globs = needles("glob")
     regexes = operators.get("regex")
+    simple = set(operators) == {"contains"} and also is None and not case_sensitive
     return TextTest(
-        contains=needles("contains"),
+        contains=contains,
         is_=None if whole is None else frozenset(whole),
         starts_with=needles("starts_with"),
         ends_with=needles("ends_with"),
@@ -161,6 +177,7 @@ def text_test(
         exists=exists,
         case_sensitive=case_sensitive,
         also=also,
+        only=contains[0] if simple and contains is not None and len(contains) == 1 else None,
     )
 
 

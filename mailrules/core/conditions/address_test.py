@@ -30,7 +30,7 @@ _DOMAIN = re.compile(r"[^\s@<>()\",;:\\]+")
 class Patterns:
     """Address tests of which any may hold; a list of ten thousand costs no more than one."""
 
-    __slots__ = ("address_globs", "addresses", "domain_globs", "domains", "needles", "suffixes")
+    __slots__ = ("address_globs", "addresses", "domain_globs", "domains", "globs", "needles", "suffixes")
 
     def __init__(self) -> None:
         self.addresses: set[str] = set()
@@ -38,6 +38,7 @@ class Patterns:
         self.suffixes: set[str] = set()  # these and what is under them
         self.address_globs: list[Glob] = []
         self.domain_globs: list[Glob] = []
+        self.globs = False  # whether there are any
         self.needles: list[str] = []  # literal pieces, for SEARCH
 
     def add(self, text: str, *, field: str) -> None:
@@ -58,8 +59,10 @@ class Patterns:
         elif not wild:
             self.domains.add(domain)
         elif local:
+            self.globs = True
             self.address_globs.append(_glob(f"{local.casefold()}@{domain}"))
         else:
+            self.globs = True
             self.domain_globs.append(_glob(domain))
 
     def add_domain(self, domain: str) -> None:
@@ -67,6 +70,7 @@ class Patterns:
         domain = compared(domain)
         self.needles.append(_longest_literal(domain))
         if _WILD.search(domain):
+            self.globs = True
             self.domain_globs += [_glob(domain), _glob("*." + domain)]
         else:
             self.suffixes.add(domain)
@@ -75,15 +79,13 @@ class Patterns:
         if mailbox.key in self.addresses:
             return True
         domain = mailbox.domain
-        if not domain:
-            return any(glob.matches(mailbox.key) for glob in self.address_globs)
-        if domain in self.domains:
+        if domain and (domain in self.domains or (self.suffixes and self._under(domain))):
             return True
-        if self.suffixes and self._under(domain):
+        if not self.globs:
+            return False
+        if any(glob.matches(mailbox.key) for glob in self.address_globs):
             return True
-        return any(glob.matches(domain) for glob in self.domain_globs) or any(
-            glob.matches(mailbox.key) for glob in self.address_globs
-        )
+        return bool(domain) and any(glob.matches(domain) for glob in self.domain_globs)
 
     def _under(self, domain: str) -> bool:
         suffixes = self.suffixes

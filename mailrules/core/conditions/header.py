@@ -75,7 +75,10 @@ class Header(Condition):
 
     def search(self) -> Search:
         return all_of(
-            [words_of_test(t, header_key(name), present=header_present(name)) for name, t in self.tests]
+            [
+                words_of_test(t, header_key(name, whole=True), present=header_present(name))
+                for name, t in self.tests
+            ]
         )
 
     def argument(self) -> Any:

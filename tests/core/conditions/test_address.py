@@ -39,6 +39,8 @@ LISTS = {"vip": ("alice@example.com", "@board.example", "partner.example", "*-bo
         ("[a@x.y, b@x.y]", "c@x.y", False),
         ("a@x.y", "Team: b@x.y, A <a@x.y>;", True),
         ("a@localhost", "a@localhost", True),
+        ("'@*'", "a@localhost", True),
+        ("'@*'", "root", False),
     ],
 )
 def test_the_address_test(test: str, header: str, expected: bool) -> None:

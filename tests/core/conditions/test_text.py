@@ -83,9 +83,10 @@ def test_trace() -> None:
 
 def test_search() -> None:
     """One ASCII word of each value; nothing for a regex or what is not ASCII."""
-    assert condition("subject: the invoice").search() == Key("SUBJECT", ("invoice",), text=True)
-    assert condition("subject: {glob: 'a*invoice?'}").search() == Key("SUBJECT", ("invoice",), text=True)
-    assert isinstance(condition("subject: [aa, bb]").search(), Or)
+    word = Key("SUBJECT", ("nvoice",), text=True)  # the i may be the end of a ligature for fi
+    assert condition("subject: the invoice").search() == word
+    assert condition("subject: {glob: 'a*invoice?'}").search() == word
+    assert isinstance(condition("subject: [cc, bb]").search(), Or)
     assert condition("subject: {exists: true}").search() == Key("HEADER", ("Subject", ""), text=True)
     for when in ("subject: {regex: a}", "subject: ü", "subject: [aa, ü]", "subject: {exists: false}"):
         assert condition(when).search() == Everything(exact=False)
