@@ -13,7 +13,7 @@ from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
-from mailrules.adapters.imap.tokens import Unreadable, flags, number, pairs, tokens
+from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, pairs, tokens
 from mailrules.adapters.imap.transport import Client, Part, Reply, Verbatim, astring
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.core.errors import PermanentError, TransientError
@@ -263,7 +263,7 @@ class Connection:
                 name = self._selected.name
                 raise self.client.wire.lost(f"mailbox '{name}' was numbered anew while we used it")
         elif status.code == "PERMANENTFLAGS" and self._selected is not None and not self._selecting:
-            self._selected.permanent_flags = _flag_list(status.data)
+            self._selected.permanent_flags = flag_list(status.data)
 
     @property
     def news(self) -> bool:
@@ -364,7 +364,8 @@ class Connection:
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, f"selecting mailbox '{name}'")
         mailbox = Mailbox(self, name, examined=read_only)
-        self._take_in(mailbox, reply)
+        mailbox.take_in(reply, exists=self._exists)
+        self._selected = mailbox
         return mailbox
 
     def reselect(self, mailbox: Mailbox) -> None:
@@ -373,7 +374,8 @@ class Connection:
         if not reply.ok:
             raise self.mailbox_failure(reply.status, mailbox.name, f"selecting mailbox '{mailbox.name}'")
         known = mailbox.uidvalidity
-        self._take_in(mailbox, reply)
+        mailbox.take_in(reply, exists=self._exists)
+        self._selected = mailbox
         if mailbox.uidvalidity != known:
             raise self.client.wire.lost(f"mailbox '{mailbox.name}' was numbered anew while we used it")
 
@@ -390,37 +392,6 @@ class Connection:
         finally:
             self._selecting = False
             self._news = False
-
-    def _take_in(self, mailbox: Mailbox, reply: Reply) -> None:
-        """What the server said of the mailbox while it selected it."""
-        permanent: frozenset[str] | None = None
-        known: frozenset[str] = frozenset()
-        uidvalidity = None
-        mailbox.uidnext = None
-        for response in reply.untagged:
-            if response[0][:8].upper() == b"* FLAGS ":
-                known = _flag_list(response[0][8:])
-                continue
-            status = Status.parse(response[0][2:])
-            if status is None:
-                continue
-            if status.code == "UIDVALIDITY" and status.data.isdigit():
-                uidvalidity = int(status.data)
-            elif status.code == "UIDNEXT" and status.data.isdigit():
-                mailbox.uidnext = int(status.data)
-            elif status.code == "PERMANENTFLAGS":
-                permanent = _flag_list(status.data)
-        if uidvalidity is None:
-            raise PermanentError(
-                f"mailbox '{mailbox.name}': the server gives no UIDVALIDITY, so its messages can't be told "
-                "apart over time. Nothing is done there."
-            )
-        mailbox.uidvalidity = uidvalidity
-        mailbox.exists = self._exists
-        mailbox.read_only = mailbox.examined or reply.status.code == "READ-ONLY"
-        # RFC 3501 section 7.1: where PERMANENTFLAGS is missing, all flags can be kept
-        mailbox.permanent_flags = permanent if permanent is not None else known | {"\\*"}
-        self._selected = mailbox
 
     def mailbox_failure(self, status: Status, name: str, doing: str) -> TransientError | Refused:
         error = self.failure(status, doing)
@@ -482,13 +453,6 @@ class Connection:
 
 
 _COUNT = re.compile(rb"\* ([0-9.eE+]+) (EXISTS|EXPUNGE)\b", re.IGNORECASE)
-
-
-def _flag_list(data: bytes) -> frozenset[str]:
-    try:
-        return flags(tokens([data]))
-    except Unreadable:
-        return frozenset()
 
 
 def _server_id(reply: Reply) -> dict[str, str]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from mailrules.adapters.imap import fetch, flagging, moving, removing
 from mailrules.adapters.imap import identity as identity_
 from mailrules.adapters.imap.body import whole
+from mailrules.adapters.imap.framing import Status
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.moving import OnCopied
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.search import Criteria, criteria, expression, gmail, read_esearch, read_search
+from mailrules.adapters.imap.tokens import flag_list
 from mailrules.adapters.imap.transport import Part, Reply
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError, TransientError
@@ -46,6 +48,36 @@ class Mailbox:
         self.exists = 0
         self.read_only = examined
         self.permanent_flags: frozenset[str] = frozenset()
+
+    def take_in(self, reply: Reply, *, exists: int) -> None:
+        """What the server said of the mailbox while it selected it; for this package only."""
+        permanent: frozenset[str] | None = None
+        known: frozenset[str] = frozenset()
+        uidvalidity = None
+        self.uidnext = None
+        for response in reply.untagged:
+            if response[0][:8].upper() == b"* FLAGS ":
+                known = flag_list(response[0][8:])
+                continue
+            status = Status.parse(response[0][2:])
+            if status is None:
+                continue
+            if status.code == "UIDVALIDITY" and status.data.isdigit():
+                uidvalidity = int(status.data)
+            elif status.code == "UIDNEXT" and status.data.isdigit():
+                self.uidnext = int(status.data)
+            elif status.code == "PERMANENTFLAGS":
+                permanent = flag_list(status.data)
+        if uidvalidity is None:
+            raise PermanentError(
+                f"mailbox '{self.name}': the server gives no UIDVALIDITY, so its messages can't be told "
+                "apart over time. Nothing is done there."
+            )
+        self.uidvalidity = uidvalidity
+        self.exists = exists
+        self.read_only = self.examined or reply.status.code == "READ-ONLY"
+        # RFC 3501 section 7.1: where PERMANENTFLAGS is missing, all flags can be kept
+        self.permanent_flags = permanent if permanent is not None else known | {"\\*"}
 
     @property
     def alive(self) -> bool:

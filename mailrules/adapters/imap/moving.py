@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mailrules.adapters.imap.framing import Response, Status
+from mailrules.adapters.imap.identity import find_all
 from mailrules.adapters.imap.outcomes import CHUNK, GONE, failed, refusal
 from mailrules.adapters.imap.refusals import NoSuchMailbox, over_quota, throttled
 from mailrules.adapters.imap.removing import finish, remove
@@ -257,10 +258,9 @@ class _Mover:
         low = self._low
         if low is None:
             low = max(1, (box.uidnext or 1) - RECENT)
+        found = find_all(box, set(wanted.values()), low=low)
         return {
-            uid: (box.uidvalidity, found[-1])
-            for uid, identity in wanted.items()
-            if (found := box.find(identity, low=low))
+            uid: (box.uidvalidity, found[identity]) for uid, identity in wanted.items() if identity in found
         }
 
     def _done(self, pairs: Pairs, *, inferred: bool = False) -> dict[int, Outcome]:

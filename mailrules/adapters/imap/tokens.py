@@ -97,6 +97,14 @@ def flags(value: Any) -> frozenset[str]:
     return frozenset(found)
 
 
+def flag_list(data: bytes) -> frozenset[str]:
+    """The flags of `(\\Seen $Todo)`; none if it can't be read."""
+    try:
+        return flags(tokens([data]))
+    except Unreadable:
+        return frozenset()
+
+
 def number(value: Any) -> int:
     """A number, of 64 bits or more. Raises Unreadable."""
     if isinstance(value, bytes) and value.isdigit():

@@ -76,6 +76,14 @@ def test_move_without_help_of_the_server(capability: str, scripted: Scripted, co
     assert subjects(server, "There") == ["message 1", "message 3"]
 
 
+def test_many_without_copyuid_in_few_commands(scripted: Scripted, connect: Connect) -> None:
+    """Finding out about many costs no command for each."""
+    server = filled(scripted(capability="IMAP4rev1"), 300)
+    outcomes = connect(server).select("INBOX").move(range(1, 301), "There")
+    assert [outcomes[uid].detail["to_uid"] for uid in range(1, 301)] == list(range(1, 301))
+    assert len(server.commands) < 30
+
+
 def test_the_copy_is_told_before_the_original_goes(scripted: Scripted, connect: Connect) -> None:
     """`on_copied` hears of proven copies while both are there."""
     server = filled(scripted(capability="IMAP4rev1 UIDPLUS"))

@@ -56,6 +56,7 @@ def test_bad_certificates_are_refused(
     assert not connection.alive
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_tls_is_refused(lab_ca: LabCA, scripted: Scripted, connect: Connect) -> None:
     """TLS 1.1 is not spoken."""
     context = lab_ca.server_context()
