@@ -91,4 +91,4 @@ def test_search() -> None:
     for when in ("subject: {regex: a}", "subject: ü", "subject: [aa, ü]", "subject: {exists: false}"):
         assert condition(when).search() == Everything(exact=False)
     # 'ß' folds to 'ss': a server that looks for the one may not find the other
-    assert condition("subject: strasse").search() == Key("SUBJECT", ("stra",), text=True)
+    assert condition("subject: strasse").search() == Key("SUBJECT", ("r",), text=True)
