@@ -53,7 +53,7 @@ class Headers:
 
     def get(self, name: str) -> tuple[bytes, ...]:
         """Raw values of every occurrence, topmost first; () if there is none."""
-        return self._values.get(name.lower().encode("latin-1", "replace"), ())
+        return self._values.get(name.encode("latin-1", "replace").lower(), ())
 
     def names(self) -> tuple[str, ...]:
         """Lower-case names, each once, in the order of their first occurrence."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailrules.core.headers import parse_block, split_message
@@ -71,6 +71,7 @@ def test_where_the_body_begins() -> None:
 
 
 @given(st.binary())
+@example(b"\xc0:")
 def test_never_raises(raw: bytes) -> None:
     """Any bytes are a header block and a body."""
     block, start = split_message(raw)
