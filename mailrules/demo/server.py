@@ -10,7 +10,8 @@ import asyncio
 import secrets
 import threading
 from argparse import Namespace
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,14 +83,14 @@ class DemoServer:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            self._in_loop(self._start())
+            self._in_loop(self._start)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._in_loop(self._stop())
+        self._in_loop(self._stop)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
@@ -103,7 +104,7 @@ class DemoServer:
                 appended, _ = await session.append_messages("INBOX", [arrival])
                 return min(appended.uids)
 
-        return self._in_loop(append())
+        return self._in_loop(append)
 
     def filed(self) -> list[Filed]:
         """Every message of every mailbox, read behind IMAP's back: nobody's word but the server's."""
@@ -121,11 +122,22 @@ class DemoServer:
                         found.append(Filed(entry.name, message.uid, _message_id(message), flags))
             return found
 
-        return self._in_loop(read())
+        return self._in_loop(read)
 
     # -- the thread ----------------------------------------------------------------------------
-    def _in_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
+    def _in_loop(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run it in the server's thread. It is made there: Ctrl-C here must not leave one that nobody awaits."""
+        result: Future[_T] = Future()
+
+        def ended(task: asyncio.Task[_T]) -> None:
+            error = task.exception() if not task.cancelled() else asyncio.CancelledError()
+            if error is not None:
+                result.set_exception(error)
+            else:
+                result.set_result(task.result())
+
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(work()).add_done_callback(ended))
+        return result.result(_PATIENCE)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
