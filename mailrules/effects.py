@@ -66,6 +66,10 @@ class WorkerEffects:
     def remove_flags(self, targets: Sequence[EffectTarget], flags: Sequence[str]) -> Mapping[int, Outcome]:
         return self._mailbox.remove_flags(_uids(targets), flags)
 
+    @property
+    def alive(self) -> bool:
+        return self._mailbox.alive
+
     # -- what recovery asks -------------------------------------------------------------------------
     def destination(self, mailbox: str) -> Mapping[str, Any]:
         """Where a move or copy will put messages; created if it is missing and may be."""

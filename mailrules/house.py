@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, Login
@@ -22,6 +25,9 @@ from mailrules.perform import Performer
 from mailrules.run import Kind, Run, RunResult, history_of
 
 log = logging.getLogger("mailrules.service")
+
+MOST_NEW_MAILBOXES = 20
+"""New mailboxes a day and account: mail may choose names (`Lists/{{ message.list_id }}`), not how many."""
 
 
 @dataclass(slots=True)
@@ -44,7 +50,8 @@ class House:
         self.stopping = threading.Event()
         self._states: dict[str, AccountState] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     @property
     def dry_run(self) -> bool:
@@ -91,7 +98,10 @@ class House:
             password=settings.password.read,
             special_use=settings.special_use,
         )
-        return Connection(login, create_mailboxes=self.config.settings.create_mailboxes)
+        connection = Connection(login, create_mailboxes=lambda name: self.may_create(account, name))
+        with self._guard:
+            self._connections.add(connection)
+        return connection
 
     def discover(self, account: str, connection: Connection) -> tuple[str, ...]:
         """Look up special-use mailboxes and globs. Returns the watched mailboxes that exist or must."""
@@ -99,34 +109,75 @@ class House:
         state = self.state(account)
         patterns = settings.mailboxes
         names: list[str] = [name for name in patterns if not is_glob(name)]
+        listed = [m.name for m in connection.mailboxes() if m.selectable]
         special_use = connection.special_use()
         if len(names) < len(patterns):
-            listed = [m.name for m in connection.mailboxes(patterns) if m.selectable]
-            names += [name for name in listed if name not in names]
-            self._note_new_mailboxes(account, connection, listed)
+            matching = {m.name for m in connection.mailboxes(patterns)}
+            names += [name for name in listed if name in matching and name not in names]
+        if self._store is not None and not self._store.read_only:
+            self._note_new_mailboxes(account, connection, patterns, listed)
         with state.lock:
             state.special_use = special_use
             state.watched = tuple(dict.fromkeys(names))
             state.discovered = clock.timer()
         return state.watched
 
-    def _note_new_mailboxes(self, account: str, connection: Connection, listed: Sequence[str]) -> None:
-        """A mailbox that came into being after we first looked has no baseline: all its mail is new."""
+    def _note_new_mailboxes(
+        self, account: str, connection: Connection, patterns: Sequence[str], listed: Sequence[str]
+    ) -> None:
+        """A mailbox that comes into being while we watch for it has no baseline: all its mail is new.
+
+        So it counts as new only if an earlier, complete list lacked it and its name was already among
+        what is watched. What a person adds to the file later is old mail.
+        """
         seen = self.store.seen_mailboxes(account)
-        if seen is not None:
+        watched = self.store.get(f"watched:{account}")
+        if seen is not None and watched is not None:
             for name in listed:
-                if name not in seen and self.store.mailbox(account, name) is None:
-                    status = connection.status(name)
-                    self.store.set_baseline(
-                        account,
-                        name,
-                        uidvalidity=status.uidvalidity,
-                        judged=UidSet(),
-                        high_uid=0,
-                        at=clock.now(),
-                    )
-                    log.info("%s/%s is new: judged from its first message", account, name)
+                if name in seen or self.store.mailbox(account, name) is not None:
+                    continue
+                if not matches_any(name, json.loads(watched)) or not matches_any(name, patterns):
+                    continue
+                status = connection.status(name)
+                self.store.set_baseline(
+                    account,
+                    name,
+                    uidvalidity=status.uidvalidity,
+                    judged=UidSet(),
+                    high_uid=0,
+                    at=clock.now(),
+                )
+                log.info("%s/%s is new: judged from its first message", account, name)
         self.store.remember_mailboxes(account, listed)
+        self.store.set(f"watched:{account}", json.dumps(list(patterns)))
+
+    def may_create(self, account: str, name: str) -> bool:
+        """Whether a missing mailbox may be created now: allowed, and not too many today (SPEC section 5)."""
+        if not self.config.settings.create_mailboxes or self._store is None:
+            return False
+        today = f"{clock.now():%Y-%m-%d}"
+        with self._guard:
+            day, _, count = (self.store.get(f"created:{account}") or "").partition(" ")
+            made = int(count) if day == today else 0
+            if made >= MOST_NEW_MAILBOXES:
+                log.error(
+                    "%s: '%s' is not created: %d new mailboxes today are enough. A name from mail may have "
+                    "run wild; see `mailrules log`.",
+                    account, name, made,
+                )  # fmt: skip
+                return False
+            self.store.set(f"created:{account}", f"{today} {made + 1}")
+        return True
+
+    def forget(self, account: str) -> None:
+        """The account has changed: look again what it has."""
+        with self._guard:
+            self._states.pop(account, None)
+
+    def abort(self) -> None:
+        """Cut every connection that is open: whatever waits for a server ends now."""
+        for connection in list(self._connections):
+            connection.abort()
 
     # -- judging and acting -------------------------------------------------------------------------
     def rules(self, account: str, mailbox: str, *, scheduled: bool = False) -> tuple[Rule, ...]:
@@ -187,19 +238,41 @@ class House:
     def sweep(self, account: str, connection: Connection, name: str, *, kind: Kind = "new") -> RunResult:
         """One pass over one mailbox: the story of `run.py`. Raises TransientError, PermanentError."""
         with self.lock(account, name):
-            mailbox = connection.selected(name) or connection.select(name)
-            rules = self.rules(account, name)
-            run = Run(
-                store=self.store,
-                account=account,
-                mailbox=mailbox,
-                judge=self.judge(account, name, rules=rules, situation=self.situation(account, name)),
-                performer=self.performer(account, connection, mailbox),
-                stopping=self.stopping.is_set,
-                rules_hash=self.config.text_hash,
-                kind=kind,
-            )
-            return run()
+            return self._run(account, connection, name, kind)()
+
+    def finish(self, account: str, connection: Connection, name: str) -> None:
+        """Only what an earlier run left over in a mailbox, which need not be watched."""
+        with self.lock(account, name):
+            self._run(account, connection, name, "apply").finish()
+
+    def _run(self, account: str, connection: Connection, name: str, kind: Kind) -> Run:
+        mailbox = connection.selected(name) or connection.select(name)
+        rules = self.rules(account, name)
+        return Run(
+            store=self.store,
+            account=account,
+            mailbox=mailbox,
+            judge=self.judge(account, name, rules=rules, situation=self.situation(account, name)),
+            performer=self.performer(account, connection, mailbox),
+            stopping=self.stopping.is_set,
+            rules_hash=self.config.text_hash,
+            kind=kind,
+        )
+
+    def finish_elsewhere(self, account: str, connection: Connection) -> None:
+        """Finish effects in mailboxes that nobody watches: `apply --mailbox` may have planned them."""
+        watched = self.state(account).watched
+        for name in self.store.unfinished_mailboxes(account):
+            if name not in watched and not self.stopping.is_set():
+                try:
+                    self.finish(account, connection, name)
+                except PermanentError as error:
+                    log.warning("%s/%s: %s", account, name, error)
+
+
+def matches_any(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a mailbox is named, or matched by a glob, in `mailboxes`."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def is_glob(name: str) -> bool:

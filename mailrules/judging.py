@@ -54,14 +54,16 @@ class Judge:
     history: History | None = None
     decide: Callable[[Sequence[Rule], Message, Situation], Decision | Needs | Deferred] = decide
 
-    def search(self) -> Search:
+    def search(self, now: datetime) -> Search:
         """What may leave messages out before anything is fetched (SPEC section 3, SEARCH)."""
         changed: frozenset[str] = frozenset()
         parts = []
         for rule in self.rules:
             if not rule.enabled:
                 continue
-            parts.append(usable(rule.when.search(), trusted=self.trust_search, changed_flags=changed))
+            parts.append(
+                usable(rule.when.search(), trusted=self.trust_search, changed_flags=changed, now=now)
+            )
             changed = changed.union(*(action.changes() for action in rule.then))
         return any_of(parts)
 
@@ -77,13 +79,13 @@ class Judge:
         if not uids:
             return judged
         wanted: Iterable[int] = uids
-        search = self.search()
+        search = self.search(now)
         if not isinstance(search, Everything) and (self.trust_search or len(uids) >= WORTH_A_SEARCH):
             found = mailbox.search(search, UidSet(uids))
             judged.left_out = set(uids) - found
             wanted = [uid for uid in uids if uid in found]
         fetched = mailbox.fetch(wanted, self.first_facts(), body_limit=self.body_limit) if wanted else {}
-        judged.gone = {uid for uid in wanted if uid not in fetched}
+        self._miss(mailbox, judged, [uid for uid in wanted if uid not in fetched])
         for uid, facts in fetched.items():
             key = MessageKey(self.situation.account.name, mailbox.name, mailbox.uidvalidity, uid)
             judged.messages[uid] = Message(key, now, facts, self.trusted_authserv)
@@ -101,8 +103,20 @@ class Judge:
             waiting = sorted(uid for asked in needs.values() for uid in asked)
             for asked, those in needs.items():
                 self._gather(mailbox, judged, asked, those)
-            waiting = [uid for uid in waiting if uid not in judged.gone]
+            waiting = [uid for uid in waiting if uid not in judged.gone and uid not in judged.deferred]
         return judged
+
+    def _miss(self, mailbox: Mailbox, judged: Judged, uids: Sequence[int]) -> None:
+        """The server did not tell of these. Those still there are looked at again; the others are gone."""
+        if not uids:
+            return
+        present = mailbox.present(uids)
+        for uid in uids:
+            judged.decisions.pop(uid, None)
+            if uid in present:
+                judged.deferred[uid] = "the server did not send it"
+            else:
+                judged.gone.add(uid)
 
     def _decide(self, judged: Judged, uid: int) -> Decision | Needs | Deferred | None:
         try:
@@ -117,9 +131,9 @@ class Judge:
         server = [fact for fact in asked if fact.kind not in ("history", "search", "gmail")]
         if server:
             fetched = mailbox.fetch(uids, server, body_limit=self.body_limit)
+            self._miss(mailbox, judged, [uid for uid in uids if uid not in fetched])
             for uid in uids:
                 if uid not in fetched:
-                    judged.gone.add(uid)
                     continue
                 facts = judged.messages[uid].facts
                 facts.update(fetched[uid])
@@ -162,12 +176,12 @@ class Judge:
         for uid in uids:
             if uid in identities:
                 judged.messages[uid].facts[HISTORY] = known.get(uid, "new")
-            else:
-                judged.gone.add(uid)
 
     def identify(self, mailbox: Mailbox, judged: Judged, uids: Iterable[int]) -> Mapping[int, Identity]:
-        """The identities of these messages; those that are gone meanwhile are absent."""
+        """The identities of these messages; those that can't be had are absent: `gone` or `deferred`."""
+        uids = list(uids)
         missing = [uid for uid in uids if uid not in judged.identities]
         if missing:
             judged.identities.update(mailbox.identities(missing))
+            self._miss(mailbox, judged, [uid for uid in missing if uid not in judged.identities])
         return {uid: judged.identities[uid] for uid in uids if uid in judged.identities}

@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, cast
 
 from mailrules import clock
-from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store
+from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store, StoreError
 from mailrules.core.actions.base import Effects, EffectTarget, Outcome, PlannedEffect
-from mailrules.core.errors import PermanentError
+from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.retry import next_try
 
 log = logging.getLogger("mailrules.run")
@@ -39,6 +39,10 @@ Copied = Callable[[Mapping[int, Outcome]], None]
 
 class World(Effects, Protocol):
     """The verbs, and what recovery asks of the server."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands after something failed."""
 
     def move(
         self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
@@ -109,7 +113,7 @@ class Performer:
         for row in rows:
             if row.id in blocking:
                 self.tally.states["waiting"] += 1
-                log.info(
+                log.debug(
                     "%s/%s uid=%d rule=%s %s waits for effect %s",
                     self.account, self.mailbox, row.uid, row.rule, row.action, blocking[row.id],
                 )  # fmt: skip
@@ -120,48 +124,86 @@ class Performer:
     # -- one set ----------------------------------------------------------------------------------
     def _perform_set(self, rows: list[EffectRow]) -> list[EffectRow]:
         """Perform rows of the same action and arguments; gives back effects that scripts asked for."""
-        rows = self._recover(rows)
-        held = self.paused(rows[0].rule) if rows else ""
-        if held:
-            self._end(rows, {r.id: Outcome("held", {"because": held}) for r in rows})  # type: ignore[arg-type]
+        try:
+            rows = self._recover(rows)
+        except TransientError as error:
+            self._put_off(rows, error)
             return []
-        if not rows:
+        if not rows or self._hold(rows):
             return []
-        action = rows[0].action
-        if action in NOTES:
+        if rows[0].action in NOTES:
             self._end(rows, {row.id: Outcome("done") for row in rows})
             return []
+        if rows[0].action in SET_ACTIONS:
+            self._at_once(rows)
+            return []
+        added: list[EffectRow] = []
+        for row in rows:  # each with its own look at the brakes: they hold before the next effect
+            if self.stopping():
+                break
+            if not self._hold([row]):
+                added += self._one(row)
+        return added
+
+    def _hold(self, rows: list[EffectRow]) -> bool:
+        """Whether a person has paused the rule: then its effects are held."""
+        held = self.paused(rows[0].rule)
+        if held:
+            self._end(rows, {row.id: Outcome("held", {"because": held}) for row in rows})  # type: ignore[arg-type]
+        return bool(held)
+
+    def _at_once(self, rows: list[EffectRow]) -> None:
+        """A set with one command: intent for all, the act, how each ended."""
+        action, arguments = rows[0].action, rows[0].arguments
         evidence: Mapping[str, Any] = {}
         try:
             if action in MOVES or action == "copy":
-                evidence = self.world.destination(rows[0].arguments["mailbox"])
+                evidence = self.world.destination(arguments["mailbox"])
         except PermanentError as error:
             self._end(rows, {row.id: Outcome("failed", {"error": str(error)}) for row in rows})
-            return []
+            return
+        except TransientError as error:
+            self._put_off(rows, error)
+            return
         rows = self._intend(rows, evidence)
-        if action in SET_ACTIONS:
-            self._end(rows, self._verb(rows, evidence))
-            return []
-        added: list[EffectRow] = []
-        for row in rows:
-            added += self._one(row)
-        return added
+        if rows:
+            try:
+                self._end(rows, self._verb(rows))
+            except Fenced:
+                raise
+            except TransientError as error:
+                self._put_off(rows, error)
+
+    def _put_off(self, rows: Sequence[EffectRow], error: TransientError) -> None:
+        """What failed for these alone is tried again later, and the others go on.
+
+        A lost connection, a journal that can't be written, and a server that asks for patience concern
+        everything: those are raised.
+        """
+        if not self.world.alive or isinstance(error, StoreError | Fenced) or error.retry_after:
+            raise error
+        self._end(rows, {row.id: Outcome("later", {"error": str(error)}) for row in rows})
 
     def _intend(self, rows: list[EffectRow], evidence: Mapping[str, Any]) -> list[EffectRow]:
-        """Write that these are about to be done; rows that a person took from us meanwhile fall out."""
-        detail = {"destination": dict(evidence)} if evidence else {}
+        """Write that these are about to be done; rows that a person took from us meanwhile fall out.
+
+        Where an earlier try was going to put them stays written: its copy may still show.
+        """
         frm: tuple[State, ...] = ("planned", "later", "intent", "copied", "commit")
+        detail = {
+            row.id: {"destination": dict(evidence)} if evidence and "destination" not in row.detail else {}
+            for row in rows
+        }
         try:
             return self.store.advance(
-                [row.id for row in rows], frm=frm, to="intent", at=clock.now(),
-                detail={row.id: detail for row in rows},
-            )  # fmt: skip
+                [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail
+            )
         except Fenced:
             if len(rows) == 1:
                 return []
             return [mine for row in rows for mine in self._intend([row], evidence)]
 
-    def _verb(self, rows: list[EffectRow], evidence: Mapping[str, Any]) -> dict[int, Outcome]:
+    def _verb(self, rows: list[EffectRow]) -> dict[int, Outcome]:
         targets = [row.target_message for row in rows]
         arguments = rows[0].arguments
         action = rows[0].action
@@ -181,10 +223,7 @@ class Performer:
         except PermanentError as error:
             return {row.id: Outcome("failed", {"error": str(error)}) for row in rows}
         missing = Outcome("unknown", {"error": "the server did not say what became of it"})
-        ended = {row.id: outcomes.get(row.uid, missing) for row in rows}
-        if evidence:
-            ended = {id_: _with(o, {"destination": dict(evidence)}) for id_, o in ended.items()}
-        return ended
+        return {row.id: outcomes.get(row.uid, missing) for row in rows}
 
     def _copied(self, rows: Sequence[EffectRow], copied: Mapping[int, Outcome]) -> None:
         """The copies of a move without MOVE are proven: only the originals are left to remove."""
@@ -199,9 +238,16 @@ class Performer:
 
     def _one(self, row: EffectRow) -> list[EffectRow]:
         """An effect that can't be taken back: its commit point stands between intent and the act."""
+        mine = self._intend([row], {})
+        if not mine:
+            return []
+        row = mine[0]
+        committed = False
 
         def commit() -> None:
+            nonlocal committed
             self.store.advance([row.id], frm="intent", to="commit", at=clock.now())
+            committed = True
 
         verb = getattr(self.world, row.action)
         try:
@@ -210,6 +256,11 @@ class Performer:
             return []  # paused or decided by a person before the point of no return
         except PermanentError as error:
             outcome = Outcome("failed", {"error": str(error)})
+        except TransientError as error:
+            if committed:
+                raise  # found at commit, it will be `unknown`
+            self._put_off([row], error)
+            return []
         if outcome.answers:
             return self._answered(row, outcome)
         self._end([row], {row.id: outcome})
@@ -279,8 +330,10 @@ class Performer:
 
     # -- recovery ---------------------------------------------------------------------------------
     def _recover(self, rows: list[EffectRow]) -> list[EffectRow]:
-        """Settle rows that a crash or a cut left unfinished; gives those still to be done."""
-        open_ = [row for row in rows if row.state in ("intent", "copied", "commit")]
+        """Settle rows that an earlier try left unfinished; gives those still to be done."""
+        open_ = [
+            row for row in rows if row.state in ("intent", "copied", "commit") or "destination" in row.detail
+        ]
         if not open_:
             return rows
         to_do = [row for row in rows if row not in open_]

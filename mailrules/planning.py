@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -127,7 +127,9 @@ class Planner:
         for account in self._accounts():
             yield from self._guarded(
                 account,
-                lambda name, connection: self._apply_account(name, connection, over_brakes=over_brakes),
+                lambda name, connection: self._apply_account(
+                    name, connection, over_brakes=over_brakes, again=again
+                ),
             )
 
     def _accounts(self) -> list[str]:
@@ -159,14 +161,30 @@ class Planner:
     failed: MailrulesError | None = None
 
     def _rules(self, account: str, mailbox: str) -> tuple[Rule, ...]:
-        """The chosen rules; with them, the earlier rules of the file that could keep mail from them."""
+        """The chosen rules; with them, the earlier rules that `stop`: what those protect is left alone."""
         chosen = self.selection.rules
         rules = rules_for(
             self.house.config.rules, account, mailbox, scheduled=bool(chosen) or self.selection.scheduled
         )
-        if chosen:
-            return tuple(rule for rule in rules if rule.name in chosen)
-        return rules
+        if not chosen:
+            return rules
+        return tuple(
+            rule if rule.name in chosen else replace(rule, then=())
+            for place, rule in enumerate(rules)
+            if rule.name in chosen
+            or (
+                rule.stop
+                and rule.enabled
+                and not rule.dry_run
+                and rule.schedule is None
+                and any(later.name in chosen for later in rules[place:])
+            )
+        )
+
+    def _matched(self, decision: Decision) -> bool:
+        """Whether a rule that was asked for matched; one that only protects does not count."""
+        chosen = self.selection.rules
+        return bool(decision.effects) or any(not chosen or name in chosen for name in decision.matched)
 
     def _mailboxes(self, account: str) -> Sequence[str]:
         return self.selection.mailboxes or self.house.state(account).watched
@@ -187,7 +205,7 @@ class Planner:
             judged = judge.judge(mailbox, window, clock.now())
             self.summary.messages += len(window) - len(judged.gone)
             self.summary.deferred += len(judged.deferred) + len(judged.broken)
-            matched = [uid for uid, d in sorted(judged.decisions.items()) if d.matched or d.effects]
+            matched = [uid for uid, d in sorted(judged.decisions.items()) if self._matched(d)]
             identities = judge.identify(mailbox, judged, matched)
             for uid in matched:
                 if uid in identities:
@@ -212,13 +230,17 @@ class Planner:
         return [uid for uid in found if uid in dates and dates[uid] >= since]
 
     # -- apply ----------------------------------------------------------------------------------
-    def _apply_account(self, account: str, connection: Connection, *, over_brakes: bool) -> Iterator[Event]:
+    def _apply_account(
+        self, account: str, connection: Connection, *, over_brakes: bool, again: bool
+    ) -> Iterator[Event]:
         for name in self._mailboxes(account):
             if self._stopping():
                 return
             # Mail that is new is judged as new mail first; then everything that is there, once more.
             if name in self.house.state(account).watched:
                 self.house.sweep(account, connection, name)
+            else:
+                self.house.finish(account, connection, name)
             mailbox = connection.select(name)
             total = mailbox.uids()
             if name in self.house.state(account).watched:
@@ -236,10 +258,16 @@ class Planner:
                     "Nothing was done there; if that is what you want, say --over-brakes."
                 )
                 continue
-            yield from self._do(account, connection, mailbox, found)
+            yield from self._do(account, connection, mailbox, found, again=again)
 
     def _do(
-        self, account: str, connection: Connection, mailbox: Mailbox, found: Sequence[Planned]
+        self,
+        account: str,
+        connection: Connection,
+        mailbox: Mailbox,
+        found: Sequence[Planned],
+        *,
+        again: bool,
     ) -> Iterator[Event]:
         run = self.house.store.start_run(
             account=account,
@@ -260,7 +288,7 @@ class Planner:
                 rows = self.house.store.record(
                     run, account, mailbox.name, mailbox.uidvalidity,
                     [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in window],
-                    judged=UidSet(), high_uid=0, at=clock.now(),
+                    judged=UidSet(), high_uid=0, at=clock.now(), again=again,
                 )  # fmt: skip
                 performer = self.house.performer(account, connection, selected)
                 tally = performer.perform([row for row in rows if row.state == "planned"])

@@ -122,6 +122,11 @@ class Poller:
         return not left
 
     @property
+    def alive(self) -> bool:
+        """Whether the loop still runs. Without it nobody is woken any more."""
+        return self._thread.is_alive()
+
+    @property
     def busy(self) -> int:
         """How many members are at work."""
         with self._lock:
@@ -217,7 +222,13 @@ class Poller:
         self._unwatch(place)
         place.serial += 1
         place.busy = True
-        future = self._pool.submit(place.member.wake, why)
+        try:
+            future = self._pool.submit(place.member.wake, why)
+        except RuntimeError as error:  # no thread to be had now
+            log.error("%s: %s; trying again", place.member.name, error)
+            place.busy = False
+            self._push(place, 1.0)
+            return
         future.add_done_callback(lambda done: self._call(lambda: self._returned(place, done)))
 
     def _returned(self, place: _Place, done: Future[Park | None]) -> None:
@@ -240,4 +251,7 @@ class Poller:
             except (KeyError, ValueError, OSError):
                 self._submit(place, "asked")  # it died between parking and now
                 return
-        heapq.heappush(self._timers, (clock.timer() + park.seconds, next(self._order), place.serial, place))
+        self._push(place, park.seconds)
+
+    def _push(self, place: _Place, seconds: float) -> None:
+        heapq.heappush(self._timers, (clock.timer() + seconds, next(self._order), place.serial, place))

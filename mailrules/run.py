@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided, Store
 from mailrules.core.decision import Decision
 from mailrules.core.retry import next_try
+from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
 from mailrules.judging import Judge, Judged
 from mailrules.perform import Performer, Tally
@@ -34,6 +36,7 @@ WINDOW = 500
 OVERLAP = 200
 """UIDs below the checkpoint that every sweep looks at again: some servers show UIDs late (R4)."""
 FULL_SCAN = timedelta(days=1)
+SOON = timedelta(seconds=30)
 MARGIN = timedelta(hours=1)
 """After a UIDVALIDITY change, mail that came this long before the last sweep still counts as new (R9)."""
 
@@ -52,6 +55,9 @@ class RunResult:
     due: datetime | None = None
 
     def later(self, due: datetime | None) -> None:
+        """Something is due then; what is overdue could not be done now and is not tried in a circle."""
+        if due is not None:
+            due = max(due, clock.now() + SOON)
         self.due = min(filter(None, (self.due, due)), default=None)
 
 
@@ -71,7 +77,7 @@ class Run:
 
     def __call__(self) -> RunResult:
         self._settle_baseline()
-        self._finish()
+        self.finish()
         while not self.stopping():
             uids, full = self._sweep()
             if not uids:
@@ -94,19 +100,23 @@ class Run:
             )  # fmt: skip
             if not self.stopping():
                 self._swept(full)
-        self.result.later(self.store.due(self.account, self.mailbox.name))
+        due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
+        self.result.later(due)
         self.result.tally = self.performer.tally
         return self.result
 
     # -- finding ----------------------------------------------------------------------------------
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Do what an earlier run left over. A dry run leaves it there."""
+        if self.judge.situation.dry_run:
+            return
         rows = [
             row
             for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
             if row.uidvalidity == self.mailbox.uidvalidity  # another one's UIDs name other messages
         ]
         if rows:
-            log.info("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
+            log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
             self.performer.perform(rows)
 
     def _settle_baseline(self) -> None:
@@ -183,14 +193,16 @@ class Run:
         decided = [
             Decided(uid=uid, identity=identities[uid], effects=judged.decisions[uid].effects)
             for uid in acting
-            if uid in identities  # else it vanished meanwhile
+            if uid in identities
         ]
+        self._say_unknown(judged)
+        # Before the checkpoint moves on: what is deferred must not be forgotten if we die in between.
+        self._defer(judged)
         settled = UidSet(uid for uid in uids if uid not in judged.deferred and uid not in judged.broken)
         rows = self.store.record(
             run, self.account, self.mailbox.name, self.mailbox.uidvalidity, decided,
             judged=settled, high_uid=max(uids), at=clock.now(),
         )  # fmt: skip
-        self._defer(judged)
         if judged.left_out and self.judge.trust_search:
             log.info(
                 "%s/%s: SEARCH is trusted (trust_search) and left out %d of %d messages",
@@ -199,6 +211,19 @@ class Run:
         self.result.judged += len(settled)
         self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
         self.performer.perform([row for row in rows if row.state == "planned"])
+
+    def _say_unknown(self, judged: Judged) -> None:
+        """A rule that can't be judged must not pass in silence: one line a rule and window."""
+        causes: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for uid, decision in judged.decisions.items():
+            for outcome in decision.outcomes:
+                if outcome.reason == "unknown":
+                    causes[outcome.rule, outcome.because].append(uid)
+        for (rule, because), uids in causes.items():
+            log.warning(
+                "%s/%s uid=%s rule=%s could not be judged, so it does nothing there: %s",
+                self.account, self.mailbox.name, cut(str(UidSet(uids)), 60), rule, because,
+            )  # fmt: skip
 
     def _defer(self, judged: Judged) -> None:
         """Messages that can't be judged now stay unjudged; those that keep failing are quarantined (R10)."""

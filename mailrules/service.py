@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from mailrules import clock
@@ -15,7 +14,6 @@ from mailrules.adapters.store import Store
 from mailrules.config import Config
 from mailrules.house import House, is_glob
 from mailrules.poller import Poller
-from mailrules.run import RunResult
 from mailrules.worker import LoginGate, Watcher
 
 log = logging.getLogger("mailrules.service")
@@ -80,9 +78,10 @@ class AccountDesk:
         settings = house.account(self.account)
         state = house.state(self.account)
         globs = any(is_glob(name) for name in settings.mailboxes)
-        if state.discovered > clock.timer() - REDISCOVER and (globs or state.special_use):
-            return
-        names = house.discover(self.account, connection)
+        if state.discovered > clock.timer() - REDISCOVER:
+            names = state.watched
+        else:
+            names = house.discover(self.account, connection)
         if globs:
             with self._lock:
                 if not self.stopping.is_set():
@@ -90,8 +89,10 @@ class AccountDesk:
 
     def run(self, connection: Connection, name: str) -> float | None:
         self.discover_again(connection)
-        result = self._service.house.sweep(self.account, connection, name)
-        self._service.swept(self.account, name, result)
+        house = self._service.house
+        result = house.sweep(self.account, connection, name)
+        if name == next(iter(house.state(self.account).watched), name):
+            house.finish_elsewhere(self.account, connection)
         if result.due is None:
             return None
         return max(0.0, (result.due - clock.now()).total_seconds())
@@ -121,7 +122,6 @@ class Service:
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
         self._tidied = clock.timer() - 86400 + 600  # not while everything starts
-        self.last_sweep: dict[tuple[str, str], datetime] = {}
         self._opening: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -134,7 +134,7 @@ class Service:
     def stop(self, *, grace: float = 8.0) -> bool:
         """Finish the step at hand, log out, end. True if nothing had to be cut off."""
         self.house.stopping.set()
-        for desk in self.desks.values():
+        for desk in list(self.desks.values()):
             desk.stopping.set()
         return self.poller.stop(grace=grace)
 
@@ -156,10 +156,6 @@ class Service:
 
         return release
 
-    def swept(self, account: str, mailbox: str, result: RunResult) -> None:
-        with self._lock:
-            self.last_sweep[account, mailbox] = clock.now()
-
     # -- what people ask of a running worker --------------------------------------------------------
     def reload(self) -> Mapping[str, Any]:
         """Read the file again, all or nothing. Raises ConfigError, and then the old one stays in force."""
@@ -171,6 +167,7 @@ class Service:
         changed = [name for name in old.accounts if new.accounts.get(name) != old.accounts[name]]
         for name in changed:
             self.desks.pop(name).stop()
+            self.house.forget(name)
         for name in new.accounts:
             if name not in self.desks:
                 self._open_desk(name)
@@ -181,13 +178,13 @@ class Service:
 
     def wake(self) -> None:
         """Look at every mailbox now: after `resume`, `retry`, `skip` there may be work."""
-        for desk in self.desks.values():
-            for watcher in desk.watchers:
+        for desk in list(self.desks.values()):
+            for watcher in list(desk.watchers):
                 self.poller.ask(watcher)
 
     def forgive(self) -> None:
         """A person says that refused logins are mended: try them again."""
-        for desk in self.desks.values():
+        for desk in list(self.desks.values()):
             desk.gate.reset()
         self.wake()
 
@@ -208,13 +205,13 @@ class Service:
 
     def healthy(self) -> bool:
         """Whether the loop goes round and the journal answers: what feeds the watchdog."""
-        return clock.timer() - self.poller.ticked < 30 and self.house.store.answers()
+        return self.poller.alive and clock.timer() - self.poller.ticked < 30 and self.house.store.answers()
 
     def summary(self) -> str:
         """One line for sd_notify's STATUS."""
         up = sum(
-            all(w.state in ("watching", "polling", "connected") for w in desk.watchers)
-            for desk in self.desks.values()
+            all(w.state in ("watching", "polling", "connected") for w in list(desk.watchers))
+            for desk in list(self.desks.values())
         )
         return f"{up}/{len(self.desks)} accounts up"
 
@@ -228,6 +225,6 @@ class Service:
                 "error": watcher.error or None,
                 "since": watcher.since,
             }
-            for name, desk in self.desks.items()
-            for watcher in desk.watchers
+            for name, desk in list(self.desks.items())
+            for watcher in list(desk.watchers)
         ]

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
+from mailrules.adapters.store import StoreError
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.retry import full_jitter
 from mailrules.poller import Park, Why
@@ -123,6 +124,7 @@ class Watcher:
         self._due = 0.0
         self._idling = False
         self._leaving = threading.Event()
+        self._shelved: dict[str, str] = {}  # mailboxes that failed at their last turn, and why
 
     # -- the poller's side ----------------------------------------------------------------------
     def wake(self, why: Why) -> Park | None:
@@ -176,13 +178,17 @@ class Watcher:
         while True:
             next_due = self._interval if idle else min(self._interval, POLL)
             for name in self.mailboxes:
-                due = self._desk.run(connection, name)
+                due = self._run(connection, name)
                 if due is not None:
                     next_due = min(next_due, max(1.0, due))
                 if self._desk.stopping.is_set() or self._leaving.is_set():
                     return Park(None, 0)
+            if not self.mailboxes:  # nothing matches yet: look again what there is
+                self._desk.discover(connection)
+                self._become("connected", "no mailbox matches yet")
+                return Park(None, next_due)
             if not idle:
-                self._become("polling")
+                self._become("polling", "; ".join(self._shelved.values()))
                 return Park(None, next_due)
             if connection.idle():
                 connection.done()  # something came while we were about to wait
@@ -193,6 +199,22 @@ class Watcher:
             seconds = next_due * random.uniform(0.9, 1.0)  # noqa: S311
             self._due = clock.timer() + seconds
             return Park(connection.fileno(), seconds)
+
+    def _run(self, connection: Connection, name: str) -> float | None:
+        """One mailbox's turn. Where there are several, one that fails must not starve the others."""
+        if len(self.mailboxes) == 1:
+            return self._desk.run(connection, name)
+        try:
+            due = self._desk.run(connection, name)
+        except (TransientError, PermanentError) as error:
+            if not connection.alive or isinstance(error, StoreError) or getattr(error, "retry_after", None):
+                raise
+            if self._shelved.get(name) != str(error):
+                log.error("%s/%s: %s", self.account, name, error)
+            self._shelved[name] = str(error)
+            return None
+        self._shelved.pop(name, None)
+        return due
 
     def _connect(self) -> Connection | Park:
         wait = self._gate.enter()
@@ -211,7 +233,7 @@ class Watcher:
             connection.open()
         except LoginRefused:
             raise
-        except (TransientError, PermanentError):
+        except BaseException:
             self._gate.failed()
             raise
         finally:
@@ -242,6 +264,7 @@ class Watcher:
     def _back_off(self, error: TransientError) -> Park:
         if self._connected_at and clock.timer() - self._connected_at > HEALTHY:
             self._failures = 0
+        self._connected_at = 0.0  # it earns its forgiveness once
         self._drop()
         self._failures += 1
         wait = max(full_jitter(self._failures), error.retry_after or 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,12 +90,12 @@ def _events(common: Common, config: Config, arguments: Mapping[str, Any]) -> Ite
 
 def _alone(lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any]) -> Iterator[Any]:
     from mailrules.adapters.store import Store
+    from mailrules.cli.run import end_within
     from mailrules.house import House
     from mailrules.serving import apply
 
     with lock, Store.open(directory) as store:
         house = House(config, store)
         house.keep_rules()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: house.stopping.set())
+        end_within(house, 8.0)
         yield from apply(house, arguments)

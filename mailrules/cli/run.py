@@ -13,6 +13,7 @@ from mailrules.cli.options import Common
 
 if TYPE_CHECKING:
     from mailrules.config import Config
+    from mailrules.house import House
     from mailrules.once import OnceResult
     from mailrules.service import Service
     from mailrules.state import State
@@ -52,7 +53,7 @@ def command(
 
 def _watch(service: Service, state: State) -> int:
     from mailrules.control import ControlServer
-    from mailrules.core.errors import ConfigError
+    from mailrules.core.errors import ConfigError, TransientError
     from mailrules.notify import Notifier
     from mailrules.serving import register
 
@@ -73,7 +74,12 @@ def _watch(service: Service, state: State) -> int:
         service.start()
         notify.ready(service.summary())
         log.info("watching %d accounts; state in %s", len(service.house.config.accounts), state.directory)
+        broken = False
         while True:
+            if not service.poller.alive:
+                log.critical("the poller has died: ending, so that it can be started again")
+                broken = True
+                break
             woken.wait(FEED)
             woken.clear()
             if any(number != signal.SIGHUP for number in asked):
@@ -87,16 +93,21 @@ def _watch(service: Service, state: State) -> int:
                     for line in error.lines:
                         log.error("%s", line)
                     log.error("the file is not right: the rules in force stay as they were")
+                except TransientError as error:
+                    log.error("the file could not be taken over now: %s", error)
                 notify.ready(service.summary())
             if service.healthy():
                 notify.watchdog()
-            service.tidy()
+            try:
+                service.tidy()
+            except TransientError as error:
+                log.error("%s", error)
             notify.status(service.summary())
         notify.stopping()
         log.info("stopping: finishing what is at hand")
         clean = service.stop()
     log.info("stopped" if clean else "stopped; what was cut off is finished at the next start")
-    return 0
+    return 1 if broken else 0
 
 
 def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
@@ -110,8 +121,7 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
     assert isinstance(store, Store)
     house = House(config, store, dry_run=dry_run)
     house.keep_rules()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: house.stopping.set())
+    end_within(house, 8.0)
 
     def done(result: OnceResult) -> None:
         for name, run in result.mailboxes.items():
@@ -149,3 +159,16 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
     ):
         return 1
     return 75 if errors or any(run.deferred or run.tally.states["later"] for run in runs) else 0
+
+
+def end_within(house: House, seconds: float) -> None:
+    """SIGTERM and Ctrl-C finish the step at hand; a server that does not answer is cut off then."""
+
+    def on_signal(_number: int, _frame: object) -> None:
+        house.stopping.set()
+        cut = threading.Timer(seconds, house.abort)
+        cut.daemon = True
+        cut.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)

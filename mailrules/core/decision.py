@@ -168,10 +168,11 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
         if not verdict.truth:
             outcomes.append(RuleOutcome(rule.name, False, None, "", traces))
             continue
-        if not situation.again and rule.on_return == "leave" and message.get(HISTORY) != "new":
-            because = _HISTORY_WORDS[message.get(HISTORY)]
-            outcomes.append(RuleOutcome(rule.name, True, "returned", because, traces))
-            continue
+        if not situation.again:
+            history = message.get(HISTORY)
+            if history == "ours" or (history == "returned" and rule.on_return == "leave"):
+                outcomes.append(RuleOutcome(rule.name, True, "returned", _HISTORY_WORDS[history], traces))
+                continue
         effects = _render(rule, message, situation, verdict)
         failed = next((e for e in effects if e.state == "failed"), None)
         if failed is not None and not rule.dry_run:

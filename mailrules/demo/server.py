@@ -126,7 +126,7 @@ class DemoServer:
 
     # -- the thread ----------------------------------------------------------------------------
     def _in_loop(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run it in the server's thread. It is made there: Ctrl-C here must not leave one that nobody awaits."""
+        """Run it in the server's thread; made there, so that Ctrl-C leaves none that nobody awaits."""
         result: Future[_T] = Future()
 
         def ended(task: asyncio.Task[_T]) -> None:

@@ -195,7 +195,8 @@ class _Mover:
         self._learn(uid for uid in here if uid not in self._identities)
         found = self._find(sorted(here))
         done |= self._done(found, inferred=True)
-        unproven = Outcome("later", {"error": "the server said OK, but the copy can't be found"})
+        # Once more could make one copy more each time: a person has to look.
+        unproven = Outcome("unknown", {"error": "the server said OK, but the copy can't be found"})
         return done | {uid: unproven for uid in here if uid not in found}
 
     def _copy_away(self, chunk: UidSet) -> dict[int, Outcome]:

@@ -78,6 +78,10 @@ class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
         return cls(database, instance or "")
 
     @property
+    def read_only(self) -> bool:
+        return self._database.read_only
+
+    @property
     def path(self) -> Path:
         """The file."""
         return self._database.path

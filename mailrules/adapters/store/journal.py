@@ -76,7 +76,7 @@ class Journal(Memory):
         with self._database.read() as connection:
             return [row_of(r) for r in connection.execute(query).mappings()]
 
-    def due(self, account: str, mailbox: str) -> datetime | None:
+    def due(self, account: str, mailbox: str, *, uidvalidity: int) -> datetime | None:
         """When the earliest `later` effect of this mailbox is to be tried again."""
         with self._database.read() as connection:
             earliest: datetime | None = connection.scalar(
@@ -85,9 +85,21 @@ class Journal(Memory):
                     effect.c.state == "later",
                     effect.c.account == account,
                     effect.c.mailbox == mailbox,
+                    effect.c.uidvalidity == uidvalidity,
                 )
             )
             return earliest
+
+    def unfinished_mailboxes(self, account: str) -> list[str]:
+        """Mailboxes with effects that wait for us, not for a person."""
+        with self._database.read() as connection:
+            return list(
+                connection.scalars(
+                    select(effect.c.mailbox)
+                    .where(OPEN, effect.c.account == account, effect.c.state.in_(UNFINISHED))
+                    .distinct()
+                )
+            )
 
     def advance(
         self,

@@ -68,7 +68,7 @@ class Memory:
                         effect.c.identity.in_(chunk),
                         (
                             (effect.c.destination == mailbox)
-                            & effect.c.state.in_(("intent", "copied", "done", "unknown"))
+                            & effect.c.state.in_(("intent", "copied", "done", "unknown", "later"))
                         )
                         | ((effect.c.mailbox == mailbox) & effect.c.leaves & (effect.c.state == "done")),
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of
 from mailrules.adapters.store.journal import Journal
-from mailrules.adapters.store.mailboxes import settle
+from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text
 from mailrules.adapters.store.upsert import upsert
@@ -87,19 +88,21 @@ class Recording(Journal):
         """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction.
 
         Gives the new rows, by message and order. A `once` effect that exists already, in any state, is
-        not planned a second time and gives no row; `again` asks for one more. `hits`: how many messages
+        not planned a second time and gives no row; `again` asks for one more. Nor is what waits already
+        on the same message (held, later): it would be done twice when it is let go. `hits`: how many messages
         each rule matched, where that is more than what its effects show (a rule that only stops).
         """
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         with self._database.write() as connection:
             upsert(connection, message, [_message(d, place, at) for d in decided])
             taken = self._once_taken(connection, account, decided)
+            waiting = self._waiting(connection, place, [d.uid for d in decided])
             rows: list[dict[str, Any]] = []
             for one in decided:
                 identity = clean(one.identity.identity)
                 for order, planned in enumerate(one.effects):
                     nth = _nth(taken, identity, planned, again=again)
-                    if nth is not None:
+                    if nth is not None and _what(one.uid, planned) not in waiting:
                         rows.append(
                             self._effect(
                                 planned, run=run, place=place, uid=one.uid, order=order, again=nth,
@@ -110,6 +113,22 @@ class Recording(Journal):
             settle(connection, account, mailbox, uidvalidity, judged, high_uid=high_uid)
             _count_hits(connection, account, decided, hits, at)
         return [row_of(values) for values in rows]
+
+    def _waiting(
+        self, connection: Connection, place: Mapping[str, Any], uids: Sequence[int]
+    ) -> set[tuple[int, str, str, str]]:
+        """What is still to be done to these messages: (uid, rule, action, arguments)."""
+        found: set[tuple[int, str, str, str]] = set()
+        for chunk in chunks(uids):
+            for row in connection.execute(
+                select(effect.c.uid, effect.c.rule, effect.c.action, effect.c.arguments).where(
+                    is_(effect, place),
+                    effect.c.uid.in_(chunk),
+                    effect.c.state.in_(("planned", "held", "later", "intent", "copied", "commit")),
+                )
+            ):
+                found.add((row.uid, row.rule, row.action, _canonical(row.arguments)))
+        return found
 
     def _once_taken(
         self, connection: Connection, account: str, decided: Sequence[Decided]
@@ -266,3 +285,14 @@ def _count_hits(
         )
         if not moved.rowcount:
             connection.execute(insert(rule_hits).values(rule=rule, account=account, hits=count, last_at=at))
+
+
+def _what(uid: int, planned: PlannedEffect) -> tuple[int, str, str, str] | None:
+    """What `_waiting` would have of it; None for what changes nothing, or has a key of its own."""
+    if planned.once or planned.state not in ("planned", "held"):
+        return None
+    return uid, planned.rule, planned.action, _canonical(planned.arguments)
+
+
+def _canonical(arguments: Mapping[str, Any]) -> str:
+    return json.dumps(arguments, sort_keys=True)
