@@ -115,9 +115,7 @@ class Rules:
         name = section.text("name")
         if name is None:
             if section.lacks("name"):
-                section.missing(
-                    "this rule has no 'name'. Write '- name: …': the log and undo know it by that."
-                )
+                section.missing("this rule has no 'name'. Write '- name: …': the log knows it by that.")
             return None
         if len(name) > _LONGEST_NAME:
             section.error("name", f"the name is longer than {_LONGEST_NAME} characters. Shorten it.")

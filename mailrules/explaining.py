@@ -15,6 +15,7 @@ from mailrules.core.message import Message, header_fact
 from mailrules.core.search import Key
 from mailrules.core.uidset import UidSet
 from mailrules.house import House
+from mailrules.planning import NoSuchName
 
 MESSAGE_ID = header_fact("message-id")
 SHOWN = (header_fact("from"), header_fact("subject"))
@@ -57,7 +58,7 @@ def explain_on_server(
     found = False
     for account in names:
         if account not in house.config.accounts:
-            raise PermanentError(
+            raise NoSuchName(
                 f"there is no account '{account}'. Accounts: {', '.join(house.config.accounts)}."
             )
         connection = house.connect(account)

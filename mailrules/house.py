@@ -48,6 +48,8 @@ class House:
         self._store = store
         self._dry_run = dry_run
         self.stopping = threading.Event()
+        self.watching = False
+        """Whether watchers run in this process: new mail is theirs."""
         self._states: dict[str, AccountState] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._guard = threading.RLock()
@@ -195,7 +197,7 @@ class House:
                 vars=settings.vars,
                 special_use=self.state(account).special_use,
                 timezone=self.config.settings.timezone_name,
-                paused=bool(paused & {"*", f"account:{account}", f"mailbox:{account}/{mailbox}"}),
+                paused=self.why_paused(account, mailbox, ""),
             ),
             again=again,
             dry_run=dry_run or self.dry_run,

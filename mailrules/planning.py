@@ -21,6 +21,7 @@ from mailrules.core.decision import Decision, as_json, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.rule import Rule
 from mailrules.core.search import Key
+from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
 from mailrules.house import House
 from mailrules.judging import Judge
@@ -39,6 +40,7 @@ class Selection:
     mailboxes: tuple[str, ...] = ()
     since: datetime | None = None
     scheduled: bool = False
+    traced: bool = False  # every condition of every rule, for --json
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,10 @@ class Progress:
 Event = Planned | Progress
 
 
+class NoSuchName(PermanentError):
+    """A rule or account was asked for that the file does not have: a usage error."""
+
+
 class Planner:
     """Walks accounts and mailboxes. Events come as they happen; `summary` is complete at the end."""
 
@@ -136,14 +142,16 @@ class Planner:
         chosen = self.selection.accounts
         unknown = [name for name in chosen if name not in self.house.config.accounts]
         if unknown:
-            raise PermanentError(
+            raise NoSuchName(
                 f"there is no account '{unknown[0]}' in {self.house.config.path}. "
                 f"Accounts: {', '.join(self.house.config.accounts)}."
             )
         rules = {rule.name for rule in self.house.config.rules}
         for name in self.selection.rules:
             if name not in rules:
-                raise PermanentError(f"there is no rule '{name}' in {self.house.config.path}.")
+                raise NoSuchName(
+                    f"there is no rule '{name}' in {self.house.config.path}.{did_you_mean(name, rules)}"
+                )
         return list(chosen or self.house.config.accounts)
 
     def _guarded(self, account: str, work: Callable[[str, Connection], Iterator[Event]]) -> Iterator[Event]:
@@ -184,7 +192,7 @@ class Planner:
     def _matched(self, decision: Decision) -> bool:
         """Whether a rule that was asked for matched; one that only protects does not count."""
         chosen = self.selection.rules
-        return bool(decision.effects) or any(not chosen or name in chosen for name in decision.matched)
+        return any(not chosen or name in chosen for name in decision.matched)
 
     def _mailboxes(self, account: str) -> Sequence[str]:
         return self.selection.mailboxes or self.house.state(account).watched
@@ -206,6 +214,11 @@ class Planner:
             self.summary.messages += len(window) - len(judged.gone)
             self.summary.deferred += len(judged.deferred) + len(judged.broken)
             matched = [uid for uid, d in sorted(judged.decisions.items()) if self._matched(d)]
+            if self.selection.traced and matched:
+                again = replace(judge, decide=explain, trust_search=False).judge(
+                    mailbox, matched, clock.now()
+                )
+                judged.decisions.update(again.decisions)
             identities = judge.identify(mailbox, judged, matched)
             for uid in matched:
                 if uid in identities:
@@ -236,15 +249,11 @@ class Planner:
         for name in self._mailboxes(account):
             if self._stopping():
                 return
-            # Mail that is new is judged as new mail first; then everything that is there, once more.
-            if name in self.house.state(account).watched:
-                self.house.sweep(account, connection, name)
-            else:
-                self.house.finish(account, connection, name)
+            self.house.finish(account, connection, name)
             mailbox = connection.select(name)
             total = mailbox.uids()
-            if name in self.house.state(account).watched:
-                judged = self.house.store.judged(account, name)  # what came since is the watcher's
+            if self.house.watching and name in self.house.state(account).watched:
+                judged = self.house.store.judged(account, name)  # what came just now is the watcher's
                 total = [uid for uid in total if uid in judged]
             found: list[Planned] = []
             for event in self._survey(account, mailbox, total):
@@ -259,6 +268,12 @@ class Planner:
                 )
                 continue
             yield from self._do(account, connection, mailbox, found, again=again)
+
+    def _judged(self, window: Sequence[Planned]) -> UidSet:
+        """What all the rules have judged now is not new any more; what only some have, still is."""
+        if self.selection.rules:
+            return UidSet()
+        return UidSet(planned.uid for planned in window)
 
     def _do(
         self,
@@ -288,11 +303,12 @@ class Planner:
                 rows = self.house.store.record(
                     run, account, mailbox.name, mailbox.uidvalidity,
                     [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in window],
-                    judged=UidSet(), high_uid=0, at=clock.now(), again=again,
+                    judged=self._judged(window), high_uid=0, at=clock.now(), again=again,
                 )  # fmt: skip
                 performer = self.house.performer(account, connection, selected)
                 tally = performer.perform([row for row in rows if row.state == "planned"])
             self.summary.states.update(tally.states)
+            self.summary.states.update(r.state for r in rows if r.state in ("held", "failed", "would"))
             done += len(window)
             yield Progress(account, mailbox.name, done, len(found), "acting")
         self.house.store.end_run(run, at=clock.now(), judged=self.summary.messages, matched=done)

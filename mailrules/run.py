@@ -21,7 +21,7 @@ from typing import Literal
 from mailrules import clock
 from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import Decided, Store
+from mailrules.adapters.store import Decided, EffectRow, Store
 from mailrules.core.decision import Decision
 from mailrules.core.retry import next_try
 from mailrules.core.safe import cut
@@ -127,7 +127,7 @@ class Run:
             self._baseline(uids, UidSet(uids))
             self.result.baseline = len(uids)
             log.info(
-                "%s/%s: watched from now on; the %d messages already there are left alone until `apply`",
+                "%s/%s: watched from now on; what is there already (%d) is left alone until `apply`",
                 self.account, self.mailbox.name, len(uids),
             )  # fmt: skip
         elif row.uidvalidity != self.mailbox.uidvalidity:
@@ -201,8 +201,9 @@ class Run:
         settled = UidSet(uid for uid in uids if uid not in judged.deferred and uid not in judged.broken)
         rows = self.store.record(
             run, self.account, self.mailbox.name, self.mailbox.uidvalidity, decided,
-            judged=settled, high_uid=max(uids), at=clock.now(),
+            judged=settled, high_uid=max(uids), at=clock.now(), redo=False,
         )  # fmt: skip
+        self._say_failed(rows)
         if judged.left_out and self.judge.trust_search:
             log.info(
                 "%s/%s: SEARCH is trusted (trust_search) and left out %d of %d messages",
@@ -211,6 +212,19 @@ class Run:
         self.result.judged += len(settled)
         self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
         self.performer.perform([row for row in rows if row.state == "planned"])
+
+    def _say_failed(self, rows: Iterable[EffectRow]) -> None:
+        """Effects that could not even be planned count and are told as those that failed."""
+        for row in rows:
+            if row.state == "failed":
+                self.performer.tally.states["failed"] += 1
+                log.warning(
+                    "%s/%s uid=%d rule=%s %s failed: %s",
+                    self.account, self.mailbox.name, row.uid, row.rule, row.action,
+                    row.detail.get("because", ""),
+                )  # fmt: skip
+            elif row.state in ("held", "would"):
+                self.performer.tally.states[row.state] += 1
 
     def _say_unknown(self, judged: Judged) -> None:
         """A rule that can't be judged must not pass in silence: one line a rule and window."""

@@ -117,6 +117,7 @@ class Service:
 
     def __init__(self, config: Config, store: Store, *, dry_run: bool = False) -> None:
         self.house = House(config, store, dry_run=dry_run)
+        self.house.watching = True
         self.house.keep_rules()
         self.poller = Poller()
         self.desks: dict[str, AccountDesk] = {}

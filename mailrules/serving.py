@@ -64,6 +64,7 @@ def planner_of(house: House, arguments: Mapping[str, Any]) -> Planner:
             mailboxes=_names(arguments.get("mailboxes")),
             since=datetime.fromisoformat(since) if isinstance(since, str) else None,
             scheduled=bool(arguments.get("scheduled")),
+            traced=bool(arguments.get("traced")),
         ),
     )
 
@@ -85,6 +86,7 @@ def as_events(planner: Planner, events: Iterable[Event]) -> Iterator[dict[str, A
                 "planned": event.as_json(),
                 "subject": event.identity.subject,
                 "sender": event.identity.sender,
+                "troubles": _troubles(event),
             }
         else:
             yield {
@@ -108,6 +110,15 @@ def as_events(planner: Planner, events: Iterable[Event]) -> Iterator[dict[str, A
             "passing": isinstance(planner.failed, TransientError),
         }
     }
+
+
+def _troubles(planned: Planned) -> dict[str, list[str]]:
+    """By rule, why effects that were asked for are not among the actions."""
+    found: dict[str, list[str]] = {}
+    for effect in planned.decision.effects:
+        if effect.state in ("failed", "skipped"):
+            found.setdefault(effect.rule, []).append(f"{effect.action} {effect.state}: {effect.because}")
+    return found
 
 
 def exit_status(result: Mapping[str, Any]) -> int:

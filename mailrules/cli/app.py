@@ -78,9 +78,14 @@ class Lazy(TyperGroup):
 
 def _load(name: str) -> Any:
     module = importlib.import_module(f"mailrules.cli.{name}")
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=_markup())
     app.command(name)(with_common_options(module.command))
     return typer.main.get_command(app)
+
+
+def _markup() -> Any:
+    """Frames and colours on a terminal; into a pipe, plain lines that can be searched."""
+    return "rich" if sys.stderr.isatty() or sys.stdout.isatty() else None
 
 
 def with_common_options(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -139,7 +144,7 @@ def _root(
 def build() -> Any:
     """The whole command line."""
     app = typer.Typer(
-        cls=Lazy, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+        cls=Lazy, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=_markup(),
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     app.callback()(_root)
@@ -167,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISCONFIGURED
     except MailrulesError as error:
         _words([f"mailrules: {error}"])
+        if type(error).__name__ == "NoSuchName":  # of planning.py, which is not imported for this alone
+            return USAGE
         if isinstance(error, NotPermitted):
             return DENIED
         return LATER if isinstance(error, TransientError) else FAILED

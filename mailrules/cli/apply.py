@@ -51,10 +51,11 @@ def command(
     from mailrules.serving import exit_status
 
     config = common.load()
-    arguments = selection(rule, mailbox, since, account, scheduled)
+    arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json}
     if not yes:
         if common.json or not sys.stdin.isatty():
-            raise typer.BadParameter("nobody can be asked here; say --yes to do it.", param_hint="--yes")
+            output.note("mailrules apply: nobody can be asked here. --yes does it without asking.")
+            return 2
         planned = show(plan_events(common, config, arguments), json=False)
         say_result(planned, did=False)
         if not planned["summary"]["matched"] or not typer.confirm("Do it?"):

@@ -65,7 +65,9 @@ def command(
     Examples: mailrules explain invoice.eml --flag seen
     mailrules explain --uid 4711 --account work --mailbox INBOX
     """
-    if sum((bool(files), uid is not None, message_id is not None)) != 1:
+    if sum((bool(files), uid is not None, message_id is not None)) > 1:
+        raise typer.BadParameter("only one of FILE.eml, --uid and --message-id.", param_hint="FILE.eml")
+    if not files and uid is None and message_id is None:
         raise typer.BadParameter(
             "name a message: FILE.eml, or --uid, or --message-id.", param_hint="FILE.eml"
         )
@@ -179,7 +181,7 @@ def as_json(message: Message, decision: Decision, *, file: str) -> dict[str, Any
 
     return {
         "file": file,
-        "account": message.key.account,
+        "account": message.key.account if message.key.account != "-" else None,
         "mailbox": message.key.mailbox,
         "message_id": _header(message, "message-id") or None,
         **deciding.as_json(decision),
@@ -207,13 +209,16 @@ def show(message: Message, decision: Decision, *, title: str, verbose: bool) -> 
 def _show_rule(outcome: RuleOutcome, *, verbose: bool) -> None:
     words = {
         "stop": "not reached", "left": "not reached", "disabled": "disabled", "paused": "matches, paused",
+        "failed": "matches, but fails",
         "unknown": "can't be judged", "returned": "matches, left alone",
     }  # fmt: skip
     matched = outcome.matched
     said = words.get(outcome.reason or "", "matches" if matched else "does not match")
     because = f": {outcome.because}" if outcome.because else ""
     sign, style = _sign(matched)
-    output.line([(f"  {sign} ", style), (outcome.rule, "bold"), (f"  {said}{because}", "dim")])
+    output.line([(f"  {sign} ", style), (outcome.rule, "bold"), (f"  {said}", "dim")])
+    if because:
+        output.say(f"      {outcome.because}", style="yellow")
     if outcome.reason in ("stop", "left", "disabled") and not verbose:
         return
     for place, trace in enumerate(outcome.traces):
@@ -251,9 +256,11 @@ def _show_actions(decision: Decision) -> None:
             [
                 (f"  {arrow} ", style),
                 (output.what(effect.action, effect.arguments), style),
-                (f"  ({effect.rule}){state}{because}", "dim"),
+                (f"  ({effect.rule}){state}", "dim"),
             ]
         )
+        if because:
+            output.say(f"      {effect.because}", style="yellow")
         shown = True
     if not shown:
         output.line([(f"  {arrow} nothing", "dim")])

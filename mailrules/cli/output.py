@@ -33,7 +33,7 @@ def emit(value: Mapping[str, Any]) -> None:
 
 @functools.cache
 def console(*, stderr: bool = False) -> Console:
-    """Where words for people go. Plain, and never cut, unless it is a terminal; NO_COLOR is obeyed."""
+    """Where words for people go: wrapped on a terminal, never cut into a pipe; NO_COLOR is obeyed."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -42,7 +42,7 @@ def console(*, stderr: bool = False) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        soft_wrap=True,
+        soft_wrap=not stream.isatty(),
         width=None if stream.isatty() else 10_000,
     )
 
@@ -139,3 +139,8 @@ def what(action: str, arguments: Mapping[str, Any]) -> str:
     if text := arguments.get("text"):
         return f"{action}: {text}"
     return action
+
+
+def count(number: int, thing: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

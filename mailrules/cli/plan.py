@@ -45,7 +45,7 @@ def command(
     from mailrules.serving import exit_status
 
     config = common.load()
-    arguments = selection(rule, mailbox, since, account, scheduled)
+    arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json}
     result = show(plan_events(common, config, arguments), json=common.json)
     if not common.json:
         say_result(result, did=False)
@@ -117,7 +117,7 @@ class Samples:
             if len(self.first[rule]) < SAMPLES:
                 effects = [
                     output.what(a["action"], a["arguments"]) for a in planned["actions"] if a["rule"] == rule
-                ]
+                ] or event["troubles"].get(rule, ["nothing"])
                 self.first[rule].append(
                     (event["sender"] or "?", event["subject"] or "(no subject)", ", ".join(effects))
                 )
@@ -175,7 +175,7 @@ def show(events: Iterable[Mapping[str, Any]], *, json: bool, samples: bool = Tru
 def say_result(result: Mapping[str, Any], *, did: bool) -> None:
     """The last lines, for people."""
     summary = result["summary"]
-    words = f"{summary['messages']} messages looked at, {summary['matched']} matched."
+    words = f"{output.count(summary['messages'], 'message')} looked at, {summary['matched']} matched."
     output.say(words)
     counted = result["states"] if did else summary["effects"]
     if counted:

@@ -73,7 +73,7 @@ def _watch(service: Service, state: State) -> int:
     with server:
         service.start()
         notify.ready(service.summary())
-        log.info("watching %d accounts; state in %s", len(service.house.config.accounts), state.directory)
+        log.info("accounts: %d; state in %s", len(service.house.config.accounts), state.directory)
         broken = False
         while True:
             if not service.poller.alive:
@@ -125,6 +125,7 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
 
     def done(result: OnceResult) -> None:
         for name, run in result.mailboxes.items():
+            where = f"{result.account}/{name}"
             if json:
                 output.emit(
                     {
@@ -136,12 +137,17 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
                 continue
             if run.baseline is not None:
                 output.note(
-                    f"{result.account}/{name}: first look; its {run.baseline} messages are left alone "
+                    f"{where}: first look; {output.count(run.baseline, 'message')} stay where they are "
                     "(`mailrules apply` does them)."
+                )
+            if run.tally.states["would"]:
+                output.note(
+                    f"{where}: a dry run; see `mailrules log --state would`. "
+                    "This mail counts as judged now; `mailrules apply` does it later."
                 )
             states = ", ".join(f"{count} {state}" for state, count in sorted(run.tally.states.items()))
             output.note(
-                f"{result.account}/{name}: {run.judged} judged, {run.matched} matched"
+                f"{where}: {run.judged} judged, {run.matched} matched"
                 + (f"; effects: {states}" if states else "")
                 + "."
             )

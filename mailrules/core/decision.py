@@ -18,7 +18,7 @@ from mailrules.core.errors import RenderError
 from mailrules.core.message import FLAGS, HISTORY, Fact, Message, MissingFact, UnknownFact
 from mailrules.core.rule import Rule
 
-Reason = Literal["unknown", "stop", "left", "disabled", "paused", "returned"]
+Reason = Literal["unknown", "stop", "left", "disabled", "paused", "returned", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class AccountFacts:
     vars: Mapping[str, str] = field(default_factory=dict)
     special_use: Mapping[str, str] | None = None  # None: no server is asked (`explain FILE`)
     timezone: str = "UTC"
-    paused: bool = False
+    paused: str = ""  # why all effects here are held, or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,7 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
             outcomes.append(RuleOutcome(rule.name, None, "unknown", because, traces))
             if not rule.dry_run:
                 stuck = stuck or f"rule '{rule.name}' could not be judged: {because}"
+                staying.append(_not_judged(rule, because))
             continue
         if not verdict.truth:
             outcomes.append(RuleOutcome(rule.name, False, None, "", traces))
@@ -175,10 +176,9 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
                 continue
         effects = _render(rule, message, situation, verdict)
         failed = next((e for e in effects if e.state == "failed"), None)
-        if failed is not None and not rule.dry_run:
-            stuck = stuck or f"rule '{rule.name}' failed: {failed.because}"
         paused = situation.account.paused or rule.name in situation.paused
-        outcomes.append(RuleOutcome(rule.name, True, "paused" if paused else None, "", traces))
+        reason: Reason | None = "failed" if failed is not None else "paused" if paused else None
+        outcomes.append(RuleOutcome(rule.name, True, reason, failed.because if failed else "", traces))
         simulated = not rule.dry_run or situation.dry_run
         left = False
         for effect, action in zip(effects, rule.then, strict=False):
@@ -202,6 +202,14 @@ _HISTORY_WORDS = {
     "ours": "mailrules itself put the message here",
     "returned": "mailrules took the message away before, and somebody brought it back",
 }
+
+
+def _not_judged(rule: Rule, because: str) -> PlannedEffect:
+    """For the log: this rule did nothing here, and why."""
+    return PlannedEffect(
+        rule=rule.name, revision=rule.revision, step=0, action=rule.then[0].key if rule.then else "stop",
+        arguments={}, leaves=False, once=False, state="skipped", because=f"could not be judged: {because}",
+    )  # fmt: skip
 
 
 def _unknown(verdict: Verdict) -> str:
@@ -229,7 +237,7 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
         state, because = "would", "dry run"
     elif account.paused or rule.name in situation.paused:
         state = "held"
-        because = f"account '{account.name}' is paused" if account.paused else f"rule '{rule.name}' is paused"
+        because = account.paused or f"rule '{rule.name}' is paused"
     effects: list[PlannedEffect] = []
     for step, action in enumerate(rule.then):
         blank = PlannedEffect(

@@ -26,6 +26,15 @@ _LINES = frozenset(
     )
 )
 _CELLS = frozenset(("td", "th"))
+_UNSEEN = re.compile(
+    r"\shidden(?=[\s=/>])"
+    r"|\sstyle\s*=\s*(?:\"[^\"]*|'[^']*|[^\s\"'>]*)(?:display\s*:\s*none|visibility\s*:\s*hidden)",
+    re.IGNORECASE,
+)
+"""An element that is not shown: what is in it, a reader does not see, but a filter would."""
+_VOID = frozenset(
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
+)
 _LONG_NUMBER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")
 _RUNS = re.compile(r" {2,}")
 _AROUND_LINES = re.compile(r" ?\n[ \n]*")
@@ -37,6 +46,9 @@ def visible_text(source: str) -> str:
     pieces: list[str] = []
     place = 0
     quotes = True  # whether quotes in tags can still be trusted to close
+    unseen = ""  # the element that hides what follows, and how deep it is nested in its like
+    depth = 0
+    shown = 0  # length of `pieces` when it began
     while True:
         start = source.find("<", place)
         if start < 0:
@@ -68,6 +80,20 @@ def visible_text(source: str) -> str:
             continue
         word = name[0].lower()
         bare = word.lstrip("/")
+        if unseen:
+            if bare == unseen and source[end - 2] != "/":
+                depth += -1 if word[0] == "/" else 1
+            if depth == 0:
+                del pieces[shown:]
+                unseen = ""
+        elif (
+            word[0] != "/"
+            and word not in _VOID
+            and word not in _HIDDEN
+            and source[end - 2] != "/"
+            and _UNSEEN.search(source, start, end)
+        ):
+            unseen, depth, shown = word, 1, len(pieces)
         if bare in _LINES:
             pieces.append("\n")
         elif bare in _CELLS:
@@ -77,6 +103,8 @@ def visible_text(source: str) -> str:
             if close is None:
                 break
             place = close.start()
+    if unseen:  # never closed: all the rest is hidden
+        del pieces[shown:]
     text = "".join(pieces)
     if "&" in text:
         # int() of thousands of digits raises; no character has so high a number.

@@ -69,12 +69,12 @@ def part(
 
 
 def is_attachment(part: Part) -> bool:
-    """A file name or `attachment` disposition, or a whole message; not an image shown within the text."""
+    """A file name or `attachment` disposition; not an image shown within the text (SPEC section 3)."""
     if part.disposition == "attachment":
         return True
     if part.content_type.startswith("image/") and (part.disposition == "inline" or part.content_id):
         return False
-    return part.filename is not None or part.content_type in ("message/rfc822", "message/global")
+    return part.filename is not None
 
 
 def attachments(parts: Iterable[Part]) -> tuple[Part, ...]:

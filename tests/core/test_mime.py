@@ -97,10 +97,10 @@ def test_line_ends_make_no_difference(end: bytes) -> None:
 
 
 def test_what_is_body_and_what_is_attached() -> None:
-    """Text parts are read; files and attached messages are attachments; images in the text are neither."""
+    """Text parts are read; what has a name or is disposed so is attached; images in the text are neither."""
     parts = parse_structure(NESTED)
     assert [p.section for p in text_parts(parts)] == ["1.1", "1.2"]
-    assert [p.section for p in attachments(parts)] == ["2", "3"]
+    assert [p.section for p in attachments(parts)] == ["2"], "a message within, without a name, is none"
     assert body(NESTED) == "plain text\ncafé"
 
 

@@ -135,7 +135,7 @@ def test_plan_selects_by_rule_and_time(dovecot: Dovecot, user: str, program: Pro
     assert program.json("plan", "--since", "1h")[-1]["summary"]["messages"] == 2
     time.sleep(1.1)
     assert program.json("plan", "--since", "1s")[-1]["summary"]["messages"] == 0
-    assert "no rule 'rset'" in program.run("plan", "--rule", "rset", status=1).stderr
+    assert "no rule 'rset'" in program.run("plan", "--rule", "rset", status=2).stderr
     assert messages(dovecot, user, "INBOX") and program.run("log", status=None).returncode != 0
 
 

@@ -164,7 +164,8 @@ class Guarded(imaplib.IMAP4):
             self.lost("no trusted certificate")
             raise TlsError(
                 f"{self.host}:{self.port}: the server's certificate is not trusted: {error.verify_message}. "
-                "Check `host`, or have the server's certificate mended."
+                "Check `host`, or have the certificate mended. If it is of a CA of your own, name "
+                "that CA's file in the environment: SSL_CERT_FILE=/path/to/ca.pem."
             ) from None
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             raise self.lost(f"the connection ended during the TLS handshake: {error.reason}") from None

@@ -83,20 +83,23 @@ class Recording(Journal):
         high_uid: int,
         at: datetime,
         again: bool = False,
+        redo: bool = True,
         hits: Mapping[str, int] | None = None,
     ) -> list[EffectRow]:
         """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction.
 
         Gives the new rows, by message and order. A `once` effect that exists already, in any state, is
         not planned a second time and gives no row; `again` asks for one more. Nor is what waits already
-        on the same message (held, later): it would be done twice when it is let go. `hits`: how many messages
-        each rule matched, where that is more than what its effects show (a rule that only stops).
+        on the same message (held, later): it would be done twice when it is let go. Without `redo`
+        neither is what was done: new mail that is judged again after a `retry` keeps what it has.
+        `hits`: how many messages each rule matched, where that is more than what its effects show (a
+        rule that only stops).
         """
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         with self._database.write() as connection:
             upsert(connection, message, [_message(d, place, at) for d in decided])
             taken = self._once_taken(connection, account, decided)
-            waiting = self._waiting(connection, place, [d.uid for d in decided])
+            waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
             rows: list[dict[str, Any]] = []
             for one in decided:
                 identity = clean(one.identity.identity)
@@ -115,16 +118,17 @@ class Recording(Journal):
         return [row_of(values) for values in rows]
 
     def _waiting(
-        self, connection: Connection, place: Mapping[str, Any], uids: Sequence[int]
+        self, connection: Connection, place: Mapping[str, Any], uids: Sequence[int], *, done: bool
     ) -> set[tuple[int, str, str, str]]:
-        """What is still to be done to these messages: (uid, rule, action, arguments)."""
+        """What is still to be done to these messages, or `done`: (uid, rule, action, arguments)."""
+        states = ["planned", "held", "later", "intent", "copied", "commit", *(["done"] if done else [])]
         found: set[tuple[int, str, str, str]] = set()
         for chunk in chunks(uids):
             for row in connection.execute(
                 select(effect.c.uid, effect.c.rule, effect.c.action, effect.c.arguments).where(
                     is_(effect, place),
                     effect.c.uid.in_(chunk),
-                    effect.c.state.in_(("planned", "held", "later", "intent", "copied", "commit")),
+                    effect.c.state.in_(states),
                 )
             ):
                 found.add((row.uid, row.rule, row.action, _canonical(row.arguments)))

@@ -29,16 +29,21 @@ class _Named(Action):
         return self.mailbox.facts()
 
     def render(self, message: Message, context: RenderContext) -> tuple[str, dict[str, Any], str]:
-        name = self.mailbox.render(message, context)
+        name = _spelled(self.mailbox.render(message, context))
         problem = name_problem(name)
         if problem:
             raise RenderError(f"the mailbox '{name[:80]}' of '{self.key}' {problem}.")
         return self.key, {"mailbox": name}, ""
 
     def conflicts_with(self, other: Action) -> str | None:
-        if type(other) is type(self) and other.mailbox == self.mailbox:
+        if type(other) is type(self) and _spelled(str(other.mailbox)) == _spelled(str(self.mailbox)):
             return f"'{self.key}' to '{self.mailbox}' stands twice in one rule."
         return None
+
+
+def _spelled(name: str) -> str:
+    """INBOX has no case (RFC 9051 section 5.1); every other name has."""
+    return "INBOX" if name.upper() == "INBOX" else name
 
 
 class Move(_Named):
