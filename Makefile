@@ -22,7 +22,7 @@ help: ## Say what can be made
 demo: $(RUNTIME) ## Watch sample mail being filed: an IMAP server inside, no account, no root
 	@$(BIN)/mailrules demo $(ARGS)
 
-test: $(DEVELOPMENT) dovecot hoodiecrow ## Run the tests (TESTS=tests/core for some of them)
+test: $(DEVELOPMENT) dovecot hoodiecrow systemd-analyze ## Run the tests (TESTS=tests/core for some of them)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 check: $(DEVELOPMENT) systemd-analyze ## Lint, format, types, the systemd unit's exposure
@@ -88,4 +88,4 @@ hoodiecrow: .lab/hoodiecrow/node_modules/.package-lock.json
 
 systemd-analyze:
 	@command -v systemd-analyze >/dev/null || .ci/need systemd || { \
-		echo "LEFT OUT: the exposure of systemd/mailrules.service." >&2; [ -z "$(CI)" ]; }
+		echo "LEFT OUT: whether systemd understands systemd/mailrules.service, and its exposure." >&2; [ -z "$(CI)" ]; }
