@@ -216,8 +216,11 @@ def _show_rule(outcome: RuleOutcome, *, verbose: bool) -> None:
     said = words.get(outcome.reason or "", "matches" if matched else "does not match")
     because = f": {outcome.because}" if outcome.because else ""
     sign, style = _sign(matched)
-    output.line([(f"  {sign} ", style), (outcome.rule, "bold"), (f"  {said}", "dim")])
-    if because:
+    short = outcome.reason in ("stop", "left", "disabled", "paused")
+    output.line(
+        [(f"  {sign} ", style), (outcome.rule, "bold"), (f"  {said}{because if short else ''}", "dim")]
+    )
+    if because and not short:  # what has to be mended is never cut
         output.say(f"      {outcome.because}", style="yellow")
     if outcome.reason in ("stop", "left", "disabled") and not verbose:
         return

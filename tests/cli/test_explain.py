@@ -190,4 +190,4 @@ def test_no_account_is_needed(files: Path, capsys: pytest.CaptureFixture[str]) -
     """Rules alone are enough to explain files."""
     (files / "rules.yaml").write_text("rules:\n  - {name: a, when: {subject: hello}, then: [keep]}\n")
     (one,) = explained(capsys, "plain.eml")
-    assert (one["account"], one["rules"][0]["matched"]) == ("-", True)
+    assert (one["account"], one["rules"][0]["matched"]) == (None, True)

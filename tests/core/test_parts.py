@@ -20,7 +20,7 @@ from mailrules.core.parts import Part, attachments
         ({"content_type": "image/png", "filename": "a.png", "disposition": "inline"}, False),
         ({"content_type": "image/png", "disposition": "attachment", "content_id": "<a>"}, True),
         ({"content_type": "application/pdf", "disposition": "inline", "filename": "a.pdf"}, True),
-        ({"content_type": "message/rfc822"}, True),
+        ({"content_type": "message/rfc822"}, False),
     ],
 )
 def test_what_counts_as_an_attachment(fields: dict[str, str], attached: bool) -> None:
