@@ -53,6 +53,7 @@ _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 _HEADER_ITEM = re.compile(rb"(BODY\.PEEK\[HEADER[^\]]*\])(?!<)")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]+")
+NO_LABELS = Unavailable("gmail_label: this is not a Gmail server (no X-GM-EXT-1)")
 NOT_SENT = Unavailable("the server did not send it", passing=True)
 
 
@@ -189,7 +190,8 @@ def facts_of(
     from mailrules.adapters.imap.body import bodies, structure
 
     wanted = set(facts)
-    what = _items(wanted)
+    labels = GMAIL_LABELS in wanted and "X-GM-EXT-1" in mailbox.connection.capabilities
+    what = _items(wanted if labels else wanted - {GMAIL_LABELS})  # unknown items cost all the others
     found = fetch_items(mailbox, uids, b" ".join(what)) if what else fetch_items(mailbox, uids, b"FLAGS")
     if b"BODYSTRUCTURE" in what:
         # A BODYSTRUCTURE that breaks the grammar must not cost the other facts.
@@ -200,6 +202,8 @@ def facts_of(
     known: dict[int, dict[Fact, Any]] = {}
     for uid, items in found.items():
         known[uid] = {fact: _value(fact, items) for fact in wanted if fact not in (BODY, STRUCTURE)}
+        if GMAIL_LABELS in wanted and not labels:
+            known[uid][GMAIL_LABELS] = NO_LABELS
     if b"BODYSTRUCTURE" in what:
         structures = {uid: structure(items) for uid, items in found.items()}
         if BODY in wanted or any(isinstance(parts, Unavailable) for parts in structures.values()):
