@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -147,6 +150,10 @@ class _Words:
             return
         for text in _NEXT.format(rules=RULES).splitlines():
             say(text)
+        if shutil.which("mailrules") is None:
+            here = os.path.relpath(sys.argv[0])
+            say("")
+            say(f"Here `mailrules` is {here}; `pipx install .` in the clone puts it on your PATH.")
 
     def _heading(self, text: str) -> None:
         say("")
