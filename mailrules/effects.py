@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mailrules import clock
@@ -85,16 +85,20 @@ class WorkerEffects:
     def present(self, uids: Sequence[int]) -> set[int]:
         return self._mailbox.present(uids)
 
-    def arrived(self, identity: str, destination: Mapping[str, Any]) -> int | None:
+    def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
+        found: dict[str, int] = {}
         try:
             there = self._connection.select(destination["mailbox"], read_only=True)
             same = there.uidvalidity == destination["uidvalidity"]
-            found = there.find(identity, low=(destination["uidnext"] or 1) if same else 1)
+            low = (destination["uidnext"] or 1) if same else 1
+            for uid, known in there.identities(there.uids(low)).items():
+                if known.identity in identities:
+                    found[known.identity] = min(uid, found.get(known.identity, uid))
         except NoSuchMailbox:
-            found = []
+            pass
         finally:
             self._connection.reselect(self._mailbox)
-        return found[0] if found else None
+        return found
 
     # -- the world outside --------------------------------------------------------------------------
     def forward(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, cast
@@ -54,8 +54,8 @@ class World(Effects, Protocol):
     def present(self, uids: Sequence[int]) -> set[int]:
         """Which of these are still in the mailbox."""
 
-    def arrived(self, identity: str, destination: Mapping[str, Any]) -> int | None:
-        """The UID under which a message has come to the destination since, or None."""
+    def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
+        """Which of these messages have come to the destination since: identity -> UID."""
 
     def remove(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
         """Take messages out whose copy in the destination is proven."""
@@ -338,15 +338,28 @@ class Performer:
             return rows
         to_do = [row for row in rows if row not in open_]
         present = self.world.present([row.uid for row in open_])
+        arrived = self._arrived(open_)
         for row in open_:
-            outcome = self._settle(row, row.uid in present)
+            outcome = self._settle(row, row.uid in present, arrived.get(row.id))
             if outcome is None:
                 to_do.append(row)
             else:
                 self._end([row], {row.id: outcome})
         return to_do
 
-    def _settle(self, row: EffectRow, present: bool) -> Outcome | None:
+    def _arrived(self, rows: Sequence[EffectRow]) -> dict[int, int]:
+        """Where moves and copies have come to already: id -> UID. One look into each destination."""
+        places: dict[str, list[EffectRow]] = defaultdict(list)
+        for row in rows:
+            if (row.action in MOVES or row.action == "copy") and row.detail.get("destination"):
+                places[json.dumps(row.detail["destination"], sort_keys=True)].append(row)
+        found: dict[int, int] = {}
+        for those in places.values():
+            uids = self.world.arrived({row.identity for row in those}, those[0].detail["destination"])
+            found |= {row.id: uids[row.identity] for row in those if row.identity in uids}
+        return found
+
+    def _settle(self, row: EffectRow, present: bool, arrived: int | None) -> Outcome | None:
         """How an effect found unfinished ended; None: do it (again)."""
         if row.state == "commit":
             if row.on_unknown == "retry":
@@ -355,14 +368,12 @@ class Performer:
                 "unknown", {"error": "interrupted after the point of no return; it may have happened"}
             )
         if row.action in MOVES or row.action == "copy":
-            return self._settle_move(row, present)
+            return self._settle_move(row, present, arrived)
         if row.action == "delete" and not present:
             return Outcome("done", {"inferred": True})
         return None
 
-    def _settle_move(self, row: EffectRow, present: bool) -> Outcome | None:
-        destination = row.detail.get("destination")
-        arrived = self.world.arrived(row.identity, destination) if destination else None
+    def _settle_move(self, row: EffectRow, present: bool, arrived: int | None) -> Outcome | None:
         found = {"inferred": True, "to_uid": arrived}
         if arrived is None:
             return None if present else Outcome("gone", {"error": "neither here nor in the destination"})
