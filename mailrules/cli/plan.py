@@ -126,9 +126,8 @@ class Samples:
         for rule, count in self.counts.items():
             output.line([(rule, "bold"), (f"  {count} message{'s' if count != 1 else ''}", None)])
             for sender, subject, effects in self.first[rule]:
-                output.line(
-                    [(f"  {cut(sender, 26):26}  {cut(subject, 30):30}  ", None), (f"→ {effects}", "cyan")]
-                )
+                output.line([(f"  {cut(sender, 28):28}  {subject}", None)])
+                output.say(f"      → {effects}", style="cyan")
             if count > SAMPLES:
                 output.line([(f"  … and {count - SAMPLES} more", "dim")])
 
