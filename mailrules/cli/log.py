@@ -147,7 +147,7 @@ class Lines:
             ]
         )
         if terminal and reason:
-            output.line([(f"{'':16}{reason}", output.STYLES[entry["state"]])])
+            output.say(f"{'':16}{reason}", style=output.STYLES[entry["state"]])
         if self._verbose:
             output.line([(f"{'':16}uid {entry['uid']} {entry['message_id'] or ''} {entry['detail']}", "dim")])
 

@@ -137,8 +137,8 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
                 continue
             if run.baseline is not None:
                 output.note(
-                    f"{where}: first look; {output.count(run.baseline, 'message')} stay where they are "
-                    "(`mailrules apply` does them)."
+                    f"{where}: first look; what is there already ({run.baseline}) stays as it is. "
+                    "`mailrules apply` does it."
                 )
             if run.tally.states["would"]:
                 output.note(

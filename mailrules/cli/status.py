@@ -100,9 +100,12 @@ def _decisions(status: dict[str, Any]) -> None:
             f"Paused: {name} since {output.moment(pause['since'])} ({pause['reason']}).", style="yellow"
         )
         output.say(f"  mailrules resume {word}")
-    _effects(status, "unknown", "May have happened, may not: look, then retry or skip them", "retry ID")
+    decide = "retry ID, or mailrules skip ID"
+    _effects(status, "unknown", "May have happened, may not: look, then decide", decide)
+        status, "unknown", "May have happened, may not: look, then decide", "retry ID, or mailrules skip ID"
+    )
     _effects(status, "held", "Held", "resume RULE")
-    _effects(status, "failed", "Failed", "retry ID")
+    _effects(status, "failed", "Failed", decide)
     if status["quarantined"]:
         output.say("")
         output.say("Quarantined: these messages kept failing and are left alone.", style="red")
