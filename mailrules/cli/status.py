@@ -102,8 +102,6 @@ def _decisions(status: dict[str, Any]) -> None:
         output.say(f"  mailrules resume {word}")
     decide = "retry ID, or mailrules skip ID"
     _effects(status, "unknown", "May have happened, may not: look, then decide", decide)
-        status, "unknown", "May have happened, may not: look, then decide", "retry ID, or mailrules skip ID"
-    )
     _effects(status, "held", "Held", "resume RULE")
     _effects(status, "failed", "Failed", decide)
     if status["quarantined"]:
