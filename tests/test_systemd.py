@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mailrules.cli.app import build
+
 UNIT = Path(__file__).parent.parent / "systemd" / "mailrules.service"
 SCRIPTS = UNIT.with_name("mailrules.service.d") / "scripts.conf"
 
@@ -31,7 +33,7 @@ def installed(folder: Path, *, scripts: bool = False) -> Path:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     unit = folder / UNIT.name
-    unit.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", UNIT.read_text()))
+    unit.write_text(re.sub(r"(?m)^(Exec\w+)=\S+", rf"\1={program}", UNIT.read_text()))
     if scripts:
         (folder / "mailrules.service.d").mkdir()
         shutil.copy(SCRIPTS, folder / "mailrules.service.d")
@@ -86,6 +88,17 @@ def test_every_line_has_a_reason() -> None:
             known = line.split("=")[0] in {"Description", "Documentation", "WantedBy"}
             assert known or lines[before].startswith("#"), f"{path.name}:{number + 1}: {line}: no reason"
             assert number - before <= 4, f"{path.name}:{number + 1}: {line}: the reason is too far above"
+
+
+@pytest.mark.parametrize("directive", ["ExecStart", "ExecReload"])
+def test_its_commands_exist(directive: str) -> None:
+    """What the unit starts is a command of this program, with options that it takes."""
+    (line,) = settings(UNIT)[directive]
+    program, *words = line.split()
+    assert program == "/opt/mailrules/bin/mailrules"
+    group = build()
+    name, command, rest = group.resolve_command(group.make_context("mailrules", list(words)), words)
+    command.make_context(name, rest)
 
 
 def test_directories_are_where_mailrules_looks() -> None:
