@@ -142,6 +142,7 @@ class ControlServer:
 
     def _answer(self, client: socket.socket) -> None:
         uid = _peer(client)
+        line = _line(client, LONGEST_REQUEST)  # also a refusal is read only by who was let finish
         if uid not in (0, os.geteuid()):
             _send(
                 client,
