@@ -142,14 +142,14 @@ class ControlServer:
 
     def _answer(self, client: socket.socket) -> None:
         uid = _peer(client)
-        line = _line(client, LONGEST_REQUEST)  # also a refusal is read only by who was let finish
+        line = _line(client, LONGEST_REQUEST)  # who is cut off in mid-sentence never reads why
         if uid not in (0, os.geteuid()):
             _send(
                 client,
                 {"error": {"kind": "not permitted", "message": f"user {uid} may not ask this worker."}},
             )
             return
-        match json.loads(_line(client, LONGEST_REQUEST)):
+        match json.loads(line):
             case {"command": str(name), **rest}:
                 arguments: dict[str, Any] = {str(key): value for key, value in rest.items()}
             case _:
