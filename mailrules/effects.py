@@ -16,7 +16,7 @@ from mailrules.core.actions.base import Commit, EffectTarget, Outcome
 from mailrules.core.actions.exchange import script_input
 from mailrules.core.compose import Outgoing, forward_message, redirect_message
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.perform import Copied
+from mailrules.recovery import Copied
 
 Compose = Callable[..., Outgoing]
 GONE = Outcome("gone", {"error": "the message is not there any more"})

@@ -5,7 +5,7 @@ Every arrow of the journal is written before and after the act (RELIABILITY 1.3)
     planned → intent → [commit] → done | later | failed | unknown | gone
 
 A lost connection raises TransientError and leaves rows at `intent`; the next run finds them there and
-`_recover` asks the server what became of them before anything is done again.
+`recovery.settled` asks the server what became of them before anything is done again.
 """
 
 from __future__ import annotations
@@ -13,52 +13,24 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from mailrules import clock
 from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store, StoreError
-from mailrules.core.actions.base import Effects, EffectTarget, Outcome, PlannedEffect
+from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.retry import next_try
+from mailrules.recovery import MOVES, World, settled
 
 log = logging.getLogger("mailrules.run")
 
-MOVES = frozenset({"move", "archive", "trash", "junk"})
 SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "delete"}
 """Done for many messages with one command; the others one by one, with their commit point."""
 NOTES = frozenset({"log", "keep"})
 """Done by being recorded."""
-
-
-Copied = Callable[[Mapping[int, Outcome]], None]
-"""Told of messages whose copies are proven, before their originals are removed."""
-
-
-class World(Effects, Protocol):
-    """The verbs, and what recovery asks of the server."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the connection still stands after something failed."""
-
-    def move(
-        self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
-    ) -> Mapping[int, Outcome]: ...
-
-    def destination(self, mailbox: str) -> Mapping[str, Any]:
-        """Where a move or copy will put messages: `{mailbox, uidvalidity, uidnext}`; created if missing."""
-
-    def present(self, uids: Sequence[int]) -> set[int]:
-        """Which of these are still in the mailbox."""
-
-    def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
-        """Which of these messages have come to the destination since: identity -> UID."""
-
-    def remove(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
-        """Take messages out whose copy in the destination is proven."""
 
 
 @dataclass(slots=True)
@@ -125,7 +97,7 @@ class Performer:
     def _perform_set(self, rows: list[EffectRow]) -> list[EffectRow]:
         """Perform rows of the same action and arguments; gives back effects that scripts asked for."""
         try:
-            rows = self._recover(rows)
+            rows = self._settle(rows)
         except TransientError as error:
             self._put_off(rows, error)
             return []
@@ -144,6 +116,12 @@ class Performer:
             if not self._hold([row]):
                 added += self._one(row)
         return added
+
+    def _settle(self, rows: list[EffectRow]) -> list[EffectRow]:
+        """What an earlier try left unfinished is settled first; gives those still to be done."""
+        ended = settled(self.world, rows)
+        self._end([row for row in rows if row.id in ended], ended)
+        return [row for row in rows if row.id not in ended]
 
     def _hold(self, rows: list[EffectRow]) -> bool:
         """Whether a person has paused the rule: then its effects are held."""
@@ -277,7 +255,11 @@ class Performer:
         if any(a.leaves for a in answers) and self.store.leaving(row.id):
             self._end(
                 [row],
-                {row.id: _with(outcome, {"error": "its answer would move the message twice"}, "failed")},
+                {
+                    row.id: Outcome(
+                        "failed", {**outcome.detail, "error": "its answer would move the message twice"}
+                    )
+                },
             )
             return []
         added = self.store.answered(row.id, answers, detail=outcome.detail, at=clock.now())
@@ -328,72 +310,10 @@ class Performer:
             f": {error}" if error else "",
         )  # fmt: skip
 
-    # -- recovery ---------------------------------------------------------------------------------
-    def _recover(self, rows: list[EffectRow]) -> list[EffectRow]:
-        """Settle rows that an earlier try left unfinished; gives those still to be done."""
-        open_ = [
-            row for row in rows if row.state in ("intent", "copied", "commit") or "destination" in row.detail
-        ]
-        if not open_:
-            return rows
-        to_do = [row for row in rows if row not in open_]
-        present = self.world.present([row.uid for row in open_])
-        arrived = self._arrived(open_)
-        for row in open_:
-            outcome = self._settle(row, row.uid in present, arrived.get(row.id))
-            if outcome is None:
-                to_do.append(row)
-            else:
-                self._end([row], {row.id: outcome})
-        return to_do
-
-    def _arrived(self, rows: Sequence[EffectRow]) -> dict[int, int]:
-        """Where moves and copies have come to already: id -> UID. One look into each destination."""
-        places: dict[str, list[EffectRow]] = defaultdict(list)
-        for row in rows:
-            if (row.action in MOVES or row.action == "copy") and row.detail.get("destination"):
-                places[json.dumps(row.detail["destination"], sort_keys=True)].append(row)
-        found: dict[int, int] = {}
-        for those in places.values():
-            uids = self.world.arrived({row.identity for row in those}, those[0].detail["destination"])
-            found |= {row.id: uids[row.identity] for row in those if row.identity in uids}
-        return found
-
-    def _settle(self, row: EffectRow, present: bool, arrived: int | None) -> Outcome | None:
-        """How an effect found unfinished ended; None: do it (again)."""
-        if row.state == "commit":
-            if row.on_unknown == "retry":
-                return None
-            return Outcome(
-                "unknown", {"error": "interrupted after the point of no return; it may have happened"}
-            )
-        if row.action in MOVES or row.action == "copy":
-            return self._settle_move(row, present, arrived)
-        if row.action == "delete" and not present:
-            return Outcome("done", {"inferred": True})
-        return None
-
-    def _settle_move(self, row: EffectRow, present: bool, arrived: int | None) -> Outcome | None:
-        found = {"inferred": True, "to_uid": arrived}
-        if arrived is None:
-            return None if present else Outcome("gone", {"error": "neither here nor in the destination"})
-        if row.action == "copy" or not present:
-            return Outcome("done", found)
-        return _with(self.world.remove([row.target_message])[row.uid], found)
-
 
 def _turn(row: EffectRow) -> tuple[bool, int, int]:
     """When an effect's turn comes among those on its message: leaving last."""
     return row.leaves, row.order, row.id
-
-
-def _with(outcome: Outcome, detail: Mapping[str, Any], state: Any = None) -> Outcome:
-    return Outcome(
-        state or outcome.state,
-        {**outcome.detail, **detail},
-        outcome.retry_after,
-        outcome.answers if not state else (),
-    )
 
 
 def _where(row: EffectRow) -> str:

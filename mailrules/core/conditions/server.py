@@ -44,7 +44,45 @@ def why_not_search(expression: str) -> str | None:
     return None
 
 
-class ServerSearch(Condition):
+class _Asked(Condition):
+    """A question put to the server as it stands; its answer counts."""
+
+    cost: ClassVar[Literal["header", "server", "body", "script"]] = "server"
+    expression: str
+
+    def fact(self) -> Fact:
+        raise NotImplementedError
+
+    @staticmethod
+    def problem(expression: str) -> str | None:
+        """Why it can't be asked, or None."""
+        raise NotImplementedError
+
+    def matches(self, message: Message) -> bool:
+        return bool(message.get(self.fact()))
+
+    def value(self, message: Message) -> Any:
+        return message.get(self.fact())
+
+    def facts(self) -> frozenset[Fact]:
+        return frozenset([self.fact()])
+
+    def argument(self) -> Any:
+        return self.expression
+
+    @classmethod
+    def parse(cls, value: Any, *, path: Path, report: Report, context: ParseContext) -> Self | None:
+        expression = read_scalar(value, path, report, what=cls.key)
+        if expression is None:
+            return None
+        problem = cls.problem(expression)
+        if problem is not None:
+            report.error(path, problem)
+            return None
+        return cls(expression=expression.strip())
+
+
+class ServerSearch(_Asked):
     """The server's own SEARCH selects the message: its word counts, unconfirmed.
 
     ```yaml
@@ -56,34 +94,16 @@ class ServerSearch(Condition):
     """
 
     key: ClassVar[str] = "search"
-    cost: ClassVar[Literal["header", "server", "body", "script"]] = "server"
-    expression: str
 
-    def matches(self, message: Message) -> bool:
-        return bool(message.get(search_fact(self.expression)))
+    def fact(self) -> Fact:
+        return search_fact(self.expression)
 
-    def value(self, message: Message) -> Any:
-        return message.get(search_fact(self.expression))
-
-    def facts(self) -> frozenset[Fact]:
-        return frozenset([search_fact(self.expression)])
-
-    def argument(self) -> Any:
-        return self.expression
-
-    @classmethod
-    def parse(cls, value: Any, *, path: Path, report: Report, context: ParseContext) -> Self | None:
-        expression = read_scalar(value, path, report, what=cls.key)
-        if expression is None:
-            return None
-        problem = why_not_search(expression)
-        if problem is not None:
-            report.error(path, problem)
-            return None
-        return cls(expression=expression.strip())
+    @staticmethod
+    def problem(expression: str) -> str | None:
+        return why_not_search(expression)
 
 
-class Gmail(Condition):
+class Gmail(_Asked):
     """A search in Gmail's own words (X-GM-RAW) selects the message.
 
     ```yaml
@@ -94,30 +114,15 @@ class Gmail(Condition):
     """
 
     key: ClassVar[str] = "gmail"
-    cost: ClassVar[Literal["header", "server", "body", "script"]] = "server"
-    expression: str
 
-    def matches(self, message: Message) -> bool:
-        return bool(message.get(gmail_fact(self.expression)))
+    def fact(self) -> Fact:
+        return gmail_fact(self.expression)
 
-    def value(self, message: Message) -> Any:
-        return message.get(gmail_fact(self.expression))
-
-    def facts(self) -> frozenset[Fact]:
-        return frozenset([gmail_fact(self.expression)])
-
-    def argument(self) -> Any:
-        return self.expression
-
-    @classmethod
-    def parse(cls, value: Any, *, path: Path, report: Report, context: ParseContext) -> Self | None:
-        expression = read_scalar(value, path, report, what=cls.key)
-        if expression is None:
+    @staticmethod
+    def problem(expression: str) -> str | None:
+        if expression.strip() and not any(character in expression for character in "\r\n\0"):
             return None
-        if not expression.strip() or any(character in expression for character in "\r\n\0"):
-            report.error(path, "gmail takes one line, as you would type it into Gmail's search box.")
-            return None
-        return cls(expression=expression.strip())
+        return "gmail takes one line, as you would type it into Gmail's search box."
 
 
 class GmailLabel(TextCondition):

@@ -1,0 +1,101 @@
+"""What became of effects that an earlier try left unfinished: asked before anything is repeated.
+
+A crash or a cut leaves rows at `intent`, `copied` or `commit` (RELIABILITY 1.3, the table of kinds). A move
+or copy that has ever been begun may show in its destination later still, so that it is settled first
+in whatever state it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from mailrules.adapters.store import EffectRow
+from mailrules.core.actions.base import Effects, EffectTarget, Outcome
+
+MOVES = frozenset({"move", "archive", "trash", "junk"})
+BEGUN = ("intent", "copied", "commit")
+Copied = Callable[[Mapping[int, Outcome]], None]
+"""Told of messages whose copies are proven, before their originals are removed."""
+
+
+class World(Effects, Protocol):
+    """The verbs, and what recovery asks of the server."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands after something failed."""
+
+    def move(
+        self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
+    ) -> Mapping[int, Outcome]: ...
+
+    def destination(self, mailbox: str) -> Mapping[str, Any]:
+        """Where a move or copy will put messages: `{mailbox, uidvalidity, uidnext}`; created if missing."""
+
+    def present(self, uids: Sequence[int]) -> set[int]:
+        """Which of these are still in the mailbox."""
+
+    def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
+        """Which of these messages have come to the destination since: identity -> UID."""
+
+    def remove(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
+        """Take messages out whose copy in the destination is proven."""
+
+
+def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
+    """How those that were begun ended, by id. Those that are to be done, or done again, are absent.
+
+    Raises TransientError if the server can't be asked.
+    """
+    begun = [row for row in rows if row.state in BEGUN or "destination" in row.detail]
+    if not begun:
+        return {}
+    present = world.present([row.uid for row in begun])
+    arrived = _arrived(world, begun)
+    ended: dict[int, Outcome] = {}
+    both: list[EffectRow] = []  # here and there: only the originals are left to remove
+    for row in begun:
+        if row.action in MOVES and row.id in arrived and row.uid in present:
+            both.append(row)
+        elif (outcome := _ended(row, row.uid in present, arrived.get(row.id))) is not None:
+            ended[row.id] = outcome
+    if both:
+        removed = world.remove([row.target_message for row in both])
+        for row in both:
+            outcome = removed[row.uid]
+            detail = {**outcome.detail, "inferred": True, "to_uid": arrived[row.id]}
+            ended[row.id] = Outcome(outcome.state, detail, outcome.retry_after)
+    return ended
+
+
+def _arrived(world: World, rows: Sequence[EffectRow]) -> dict[int, int]:
+    """Where moves and copies have come to already: id -> UID. One look into each destination."""
+    places: dict[str, list[EffectRow]] = defaultdict(list)
+    for row in rows:
+        if (row.action in MOVES or row.action == "copy") and row.detail.get("destination"):
+            places[json.dumps(row.detail["destination"], sort_keys=True)].append(row)
+    found: dict[int, int] = {}
+    for those in places.values():
+        uids = world.arrived({row.identity for row in those}, those[0].detail["destination"])
+        found |= {row.id: uids[row.identity] for row in those if row.identity in uids}
+    return found
+
+
+def _ended(row: EffectRow, present: bool, arrived: int | None) -> Outcome | None:
+    """How one effect ended; None: do it (again)."""
+    if row.state == "commit":
+        if row.on_unknown == "retry":
+            return None
+        return Outcome("unknown", {"error": "interrupted after the point of no return; it may have happened"})
+    if arrived is not None:
+        return Outcome("done", {"inferred": True, "to_uid": arrived})
+    if present:
+        return None
+    if row.action == "delete":
+        return Outcome("done", {"inferred": True})
+    if row.action in MOVES or row.action == "copy":
+        return Outcome("gone", {"error": "neither here nor in the destination"})
+    return None
