@@ -12,7 +12,20 @@ from mailrules.adapters.store.database import Database, StoreBroken
 
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Mapping[int, Migration] = {}
+
+
+def _to_2(connection: Connection) -> None:
+    """`resync`: mailboxes of a restored journal; `in_hand`: what the process works on."""
+    for table, columns in (
+        ("resync", ("account TEXT", "mailbox TEXT", "since BIGINT")),
+        ("in_hand", ("account TEXT", "mailbox TEXT", "hand TEXT", "uidvalidity BIGINT", "uids TEXT")),
+    ):
+        key = ", ".join(c.split()[0] for c in columns if c.split()[0] in ("account", "mailbox", "hand"))
+        body = "".join(f"\t{column} NOT NULL, \n" for column in columns)
+        connection.exec_driver_sql(f"CREATE TABLE {table} (\n{body}\tPRIMARY KEY ({key})\n)")
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_2}
 """`MIGRATIONS[n]` makes version n + 1 out of version n. It says its own DDL: `schema.py` moves on."""
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-VERSION = 1
+VERSION = 2
 """Of the schema; `migrations.py` brings older ones here."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -255,3 +255,23 @@ pause = Table(
     Column("since", Moment, nullable=False),
     Column("reason", Text, nullable=False),
 )
+
+resync = Table(
+    "resync",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("mailbox", HostileText, primary_key=True),
+    Column("since", Moment, nullable=False),
+)
+"""Mailboxes not looked at since the journal was put back: what came before `since` is not new (R9)."""
+
+in_hand = Table(
+    "in_hand",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("mailbox", HostileText, primary_key=True),
+    Column("hand", Text, primary_key=True),  # who has them: "judge", "act", "effect ID"
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uids", Text, nullable=False),  # as an IMAP set
+)
+"""Messages being worked on. Found at the start, they were in hand when the process died (R10)."""
