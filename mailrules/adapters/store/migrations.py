@@ -13,7 +13,6 @@ from mailrules.adapters.store.database import Database, StoreBroken
 Migration = Callable[[Connection], None]
 
 
-
 def _to_2(connection: Connection) -> None:
     """`resync`: mailboxes of a restored journal; `in_hand`: what the process works on."""
     for table, columns in (
