@@ -16,7 +16,7 @@ from tests.lab.dovecot import Dovecot, binary
 from tests.lab.gmail import Hoodiecrow, missing
 from tests.lab.proxy import FaultProxy
 
-_NEED_DOVECOT = {"dovecot", "user", "proxy"}
+_NEED_DOVECOT = {"dovecot", "user", "proxy", "server_for"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
