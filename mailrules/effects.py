@@ -12,7 +12,7 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.config import Account, Settings
-from mailrules.core.actions.base import Commit, EffectTarget, Outcome
+from mailrules.core.actions.base import Commit, EffectTarget, Errand, Outcome
 from mailrules.core.actions.exchange import script_input
 from mailrules.core.compose import Outgoing, forward_message, redirect_message
 from mailrules.core.errors import PermanentError, TransientError
@@ -101,28 +101,19 @@ class WorkerEffects:
         return found
 
     # -- the world outside --------------------------------------------------------------------------
-    def forward(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:
-        return self._send_on(forward_message, target, arguments, commit)
+    def forward(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        return self._send_on(forward_message, target, arguments)
 
-    def redirect(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:
-        return self._send_on(redirect_message, target, arguments, commit)
+    def redirect(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        return self._send_on(redirect_message, target, arguments)
 
-    def _send_on(
-        self, compose: Compose, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit
-    ) -> Outcome:
+    def _send_on(self, compose: Compose, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
         settings = self._account.smtp
         if settings is None:
             raise PermanentError(f"account '{self._account.name}' has no `smtp:`, which sending needs.")
         raw = self._raw(target)
         if raw is None:
-            return GONE
-        outgoing = compose(
-            raw,
-            arguments=arguments,
-            address=settings.from_address,
-            effect_key=target.effect_key,
-            now=clock.now(),
-        )
+            return _gone
         server = smtp.SmtpServer(
             host=settings.host,
             port=settings.port,
@@ -130,27 +121,29 @@ class WorkerEffects:
             username=settings.username,
             password=settings.password.read if settings.password is not None else None,
         )
-        previous = target.detail.get("recipients")
-        return smtp.send(server, outgoing, commit=commit, previous=previous, stop=self._stopping)
 
-    def script(self, target: EffectTarget, arguments: Mapping[str, Any], commit: Commit) -> Outcome:
+        def errand(commit: Commit) -> Outcome:
+            outgoing = compose(
+                raw,
+                arguments=arguments,
+                address=settings.from_address,
+                effect_key=target.effect_key,
+                now=clock.now(),
+            )
+            previous = target.detail.get("recipients")
+            return smtp.send(server, outgoing, commit=commit, previous=previous, stop=self._stopping)
+
+        return errand
+
+    def script(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
         identity = self._mailbox.identities([target.uid]).get(target.uid)
         if identity is None:
-            return GONE
+            return _gone
         raw: bytes | None = b""
         if arguments["input"] != "none":
             raw = self._raw(target)
         if raw is None:
-            return GONE
-        stdin = script_input(
-            arguments["input"],
-            raw,
-            account=self._account.name,
-            mailbox=self._mailbox.name,
-            uid=target.uid,
-            rule=target.rule,
-            flags=sorted(identity.flags),
-        )
+            return _gone
         variables = {
             "ACCOUNT": self._account.name,
             "MAILBOX": self._mailbox.name,
@@ -159,7 +152,22 @@ class WorkerEffects:
             "MESSAGE_ID": identity.message_id,
             "EFFECT_KEY": target.effect_key,
         }
-        return command.script(arguments, stdin=stdin, variables=variables, commit=commit, stop=self._stopping)
+
+        def errand(commit: Commit) -> Outcome:
+            stdin = script_input(
+                arguments["input"],
+                raw,
+                account=variables["ACCOUNT"],
+                mailbox=variables["MAILBOX"],
+                uid=target.uid,
+                rule=target.rule,
+                flags=sorted(identity.flags),
+            )
+            return command.script(
+                arguments, stdin=stdin, variables=variables, commit=commit, stop=self._stopping
+            )
+
+        return errand
 
     def _raw(self, target: EffectTarget) -> bytes | None:
         """The whole message; None if it is gone."""
@@ -169,6 +177,10 @@ class WorkerEffects:
             if self._mailbox.alive and target.uid not in self._mailbox.present([target.uid]):
                 return None
             raise
+
+
+def _gone(commit: Commit) -> Outcome:
+    return GONE
 
 
 def _uids(targets: Sequence[EffectTarget]) -> list[int]:

@@ -20,6 +20,7 @@ from mailrules.core.errors import PermanentError
 from mailrules.core.rule import Rule
 from mailrules.core.uidset import UidSet
 from mailrules.effects import WorkerEffects
+from mailrules.errands import Errands
 from mailrules.judging import Judge
 from mailrules.perform import Performer
 from mailrules.run import Kind, Run, RunResult, history_of
@@ -48,6 +49,7 @@ class House:
         self._store = store
         self._dry_run = dry_run
         self.stopping = threading.Event()
+        self.errands = Errands()
         self.watching = False
         """Whether watchers run in this process: new mail is theirs."""
         self._states: dict[str, AccountState] = {}
@@ -215,7 +217,10 @@ class House:
             history=None if situation.again else history_of(self.store, account, mailbox),
         )
 
-    def performer(self, account: str, connection: Connection, mailbox: Mailbox) -> Performer:
+    def performer(
+        self, account: str, connection: Connection, mailbox: Mailbox, *, wait: bool = True
+    ) -> Performer:
+        """What performs the effects of a mailbox. `wait`: until scripts and SMTP are through."""
         return Performer(
             store=self.store,
             world=WorkerEffects(
@@ -225,6 +230,8 @@ class House:
                 mailbox=mailbox,
                 stopping=self.stopping,
             ),
+            errands=self.errands,
+            wait=wait,
             account=account,
             mailbox=mailbox.name,
             paused=lambda rule: self.why_paused(account, mailbox.name, rule),
@@ -242,10 +249,10 @@ class House:
         with self.lock(account, name):
             return self._run(account, connection, name, kind)()
 
-    def finish(self, account: str, connection: Connection, name: str) -> None:
+    def finish(self, account: str, connection: Connection, name: str, *, wait: bool = True) -> None:
         """Only what an earlier run left over in a mailbox, which need not be watched."""
         with self.lock(account, name):
-            self._run(account, connection, name, "apply").finish()
+            self._run(account, connection, name, "apply" if wait else "new").finish()
 
     def _run(self, account: str, connection: Connection, name: str, kind: Kind) -> Run:
         mailbox = connection.selected(name) or connection.select(name)
@@ -255,7 +262,7 @@ class House:
             account=account,
             mailbox=mailbox,
             judge=self.judge(account, name, rules=rules, situation=self.situation(account, name)),
-            performer=self.performer(account, connection, mailbox),
+            performer=self.performer(account, connection, mailbox, wait=kind != "new"),
             stopping=self.stopping.is_set,
             rules_hash=self.config.text_hash,
             kind=kind,
@@ -267,7 +274,7 @@ class House:
         for name in self.store.unfinished_mailboxes(account):
             if name not in watched and not self.stopping.is_set():
                 try:
-                    self.finish(account, connection, name)
+                    self.finish(account, connection, name, wait=False)
                 except PermanentError as error:
                     log.warning("%s/%s: %s", account, name, error)
 

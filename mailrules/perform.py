@@ -10,20 +10,20 @@ A lost connection raises TransientError and leaves rows at `intent`; the next ru
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from mailrules import clock
-from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store, StoreError
-from mailrules.core.actions.base import Outcome, PlannedEffect
+from mailrules.adapters.store import EffectRow, Fenced, State, Store, StoreError
+from mailrules.core.actions.base import Errand, Outcome
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.retry import next_try
+from mailrules.core.message import MessageKey
+from mailrules.endings import Endings, Tally
+from mailrules.errands import Errands, Returns
 from mailrules.recovery import MOVES, World, settled
+from mailrules.turns import Turns, sets
 
 log = logging.getLogger("mailrules.run")
 
@@ -31,60 +31,85 @@ SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "delete"}
 """Done for many messages with one command; the others one by one, with their commit point."""
 NOTES = frozenset({"log", "keep"})
 """Done by being recorded."""
+Back = tuple[int, list[EffectRow]]
+"""An errand that is back: the UID of its message, and what a script asked for."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What performing came to: how many effects ended in each state."""
-
-    states: Counter[str] = field(default_factory=Counter)
+LINGER = 0.5
+"""Seconds that a mailbox waits for its errands, so that what is quick is done in one pass."""
 
 
 @dataclass(slots=True)
 class Performer:
-    """Performs the effects of one mailbox. `paused` names why a rule's effects are held, or ""."""
+    """Performs the effects of one mailbox. `paused` names why a rule's effects are held, or "".
+
+    `wait`: until all errands are back. Else those that take longer go on alone, and
+    `Errands.left_alone` says when there is more to do.
+    """
 
     store: Store
     world: World
+    errands: Errands
     account: str
     mailbox: str
     paused: Callable[[str], str]
     stopping: Callable[[], bool]
+    wait: bool = False
     tally: Tally = field(default_factory=Tally)
+    _returns: Returns[Back] = field(default_factory=Returns)
+
+    @property
+    def endings(self) -> Endings:
+        return Endings(self.store, self.account, self.mailbox, self.tally)
 
     def perform(self, rows: Sequence[EffectRow]) -> Tally:
         """Perform rows that `Store.unfinished` or `Store.record` gave. Raises TransientError if cut off."""
-        queues: dict[int, deque[EffectRow]] = defaultdict(deque)
-        for row in sorted(rows, key=lambda r: (r.uid, *_turn(r))):
-            queues[row.uid].append(row)
-        while queues and not self.stopping():
-            round_ = {uid: queue.popleft() for uid, queue in queues.items()}
-            staying = [row for row in round_.values() if not row.leaves]
-            if staying:
-                # Those that would leave wait until every message's other effects had their turn:
-                # it makes their sets larger, and they leave in one command.
-                for uid, row in round_.items():
-                    if row.leaves:
-                        queues[uid].appendleft(row)
-                chosen = staying
-            else:
-                chosen = self._may_leave(list(round_.values()))
-            for group in _sets(chosen):
-                if self.stopping():
-                    return self.tally
-                for added in self._perform_set(group):  # what scripts asked for
-                    queue = queues[added.uid]
-                    queue.append(added)
-                    queues[added.uid] = deque(sorted(queue, key=_turn))
-            queues = defaultdict(deque, {uid: queue for uid, queue in queues.items() if queue})
+        turns = Turns(rows)
+        self._returns = Returns()
+        try:
+            while not self.stopping():
+                self._take_back(turns, 0.0)
+                heads = turns.heads()
+                if heads:
+                    self._perform_heads(heads, turns)
+                elif not turns.waiting or not self._linger(turns):
+                    break
+        finally:
+            while self.wait and turns.away:  # stopping or cut off: they end soon, and the journal is theirs
+                self._take_back(turns, 1.0)
+            if self._returns.close():
+                self.errands.left_alone(self.account)
         return self.tally
 
-    def _may_leave(self, rows: list[EffectRow]) -> list[EffectRow]:
+    def _perform_heads(self, heads: Sequence[EffectRow], turns: Turns) -> None:
+        leaving = heads[0].leaves
+        for group in sets(self._may_leave(heads) if leaving else heads):
+            if self.stopping():
+                break
+            self._perform_set(group, turns)
+
+    def _take_back(self, turns: Turns, seconds: float) -> bool:
+        """Errands that are back: their messages go on. Waits so long for the first one."""
+        back = self._returns.get(seconds)
+        came = back is not None
+        while back is not None:
+            turns.back(*back)
+            back = self._returns.get(0.0)
+        return came
+
+    def _linger(self, turns: Turns) -> bool:
+        """Wait for an errand. False: the others of this mailbox are not to wait any longer."""
+        came = self._take_back(turns, LINGER)
+        if self.wait:
+            turns.unpark()  # a place may be free that another mailbox has had
+        return came or self.wait
+
+    def _may_leave(self, rows: Sequence[EffectRow]) -> list[EffectRow]:
         blocking = self.store.blocking([row.id for row in rows])
         free = []
         for row in rows:
             if row.id in blocking:
-                self.tally.states["waiting"] += 1
+                self.tally.add("waiting")
                 log.debug(
                     "%s/%s uid=%d rule=%s %s waits for effect %s",
                     self.account, self.mailbox, row.uid, row.rule, row.action, blocking[row.id],
@@ -94,28 +119,25 @@ class Performer:
         return free
 
     # -- one set ----------------------------------------------------------------------------------
-    def _perform_set(self, rows: list[EffectRow]) -> list[EffectRow]:
-        """Perform rows of the same action and arguments; gives back effects that scripts asked for."""
+    def _perform_set(self, rows: list[EffectRow], turns: Turns) -> None:
+        """Perform rows of the same action and arguments."""
         try:
             rows = self._settle(rows)
         except TransientError as error:
             self._put_off(rows, error)
-            return []
+            return
         if not rows or self._hold(rows):
-            return []
+            return
         if rows[0].action in NOTES:
             self._end(rows, {row.id: Outcome("done") for row in rows})
-            return []
-        if rows[0].action in SET_ACTIONS:
+        elif rows[0].action in SET_ACTIONS:
             self._at_once(rows)
-            return []
-        added: list[EffectRow] = []
-        for row in rows:  # each with its own look at the brakes: they hold before the next effect
-            if self.stopping():
-                break
-            if not self._hold([row]):
-                added += self._one(row)
-        return added
+        else:
+            for row in rows:  # each with its own look at the brakes: they hold before the next effect
+                if self.stopping():
+                    break
+                if not self._hold([row]):
+                    self._send_off(row, turns)
 
     def _settle(self, rows: list[EffectRow]) -> list[EffectRow]:
         """What an earlier try left unfinished is settled first; gives those still to be done."""
@@ -214,12 +236,60 @@ class Performer:
             detail={row.id: copied[row.uid].detail for row in proven},
         )
 
-    def _one(self, row: EffectRow) -> list[EffectRow]:
-        """An effect that can't be taken back: its commit point stands between intent and the act."""
-        mine = self._intend([row], {})
-        if not mine:
-            return []
-        row = mine[0]
+    def _end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome]) -> None:
+        self.endings.end(rows, outcomes)
+
+    def _end_one(self, row: EffectRow, outcome: Outcome) -> None:
+        self.endings.end([row], {row.id: outcome})
+
+    # -- one by one -------------------------------------------------------------------------------
+    def _send_off(self, row: EffectRow, turns: Turns) -> None:
+        """An effect that can't be taken back: read the message, and let an errand do the rest."""
+        if not self.errands.place(self.account):
+            turns.park(row)
+            return
+        started = False
+        try:
+            mine = self._intend([row], {})
+            errand = self._errand(mine[0]) if mine else None
+            if errand is not None:
+                started = self._start(mine[0], errand)
+                if started:
+                    turns.send_away(row.uid)
+                else:
+                    self._end_one(row, Outcome("later", {"error": "there is no thread to be had now"}))
+        finally:
+            if not started:
+                self.errands.give_back(self.account)
+
+    def _errand(self, row: EffectRow) -> Errand | None:
+        verb = getattr(self.world, row.action)
+        try:
+            errand: Errand = verb(row.target_message, row.arguments)
+        except PermanentError as error:
+            self._end_one(row, Outcome("failed", {"error": str(error)}))
+            return None
+        except TransientError as error:
+            self._put_off([row], error)
+            return None
+        return errand
+
+    def _start(self, row: EffectRow, errand: Errand) -> bool:
+        message = MessageKey(row.account, row.mailbox, row.uidvalidity, row.uid)
+        returns = self._returns
+
+        def work() -> bool:
+            added: list[EffectRow] = []
+            try:
+                added = self._carry_out(row, errand)
+            finally:  # whatever happened: somebody may be waiting for it
+                attended = returns.put((row.uid, added))
+            return attended
+
+        return self.errands.start(row.id, message, work)
+
+    def _carry_out(self, row: EffectRow, errand: Errand) -> list[EffectRow]:
+        """In the errand's thread: do it, and write how it ended. Gives what a script asked for."""
         committed = False
 
         def commit() -> None:
@@ -227,110 +297,29 @@ class Performer:
             self.store.advance([row.id], frm="intent", to="commit", at=clock.now())
             committed = True
 
-        verb = getattr(self.world, row.action)
         try:
-            outcome: Outcome = verb(row.target_message, row.arguments, commit)
+            outcome = errand(commit)
         except Fenced:
             return []  # paused or decided by a person before the point of no return
-        except PermanentError as error:
-            outcome = Outcome("failed", {"error": str(error)})
+        except (PermanentError, TransientError) as error:
+            outcome = _broken_off(error, str(error), committed=committed)
+        except Exception as bug:
+            log.exception(
+                "%s/%s uid=%d rule=%s %s", self.account, self.mailbox, row.uid, row.rule, row.action
+            )
+            outcome = _broken_off(bug, f"internal error: {type(bug).__name__}: {bug}", committed=committed)
+        try:
+            if outcome.answers:
+                return self.endings.answered(row, outcome)
+            self._end_one(row, outcome)
         except TransientError as error:
-            if committed:
-                raise  # found at commit, it will be `unknown`
-            self._put_off([row], error)
-            return []
-        if outcome.answers:
-            return self._answered(row, outcome)
-        self._end([row], {row.id: outcome})
+            # It can't be written down: found at `intent` it is done anew, at `commit` it is unknown.
+            log.error("%s/%s uid=%d rule=%s: %s", self.account, self.mailbox, row.uid, row.rule, error)
         return []
 
-    def _answered(self, row: EffectRow, outcome: Outcome) -> list[EffectRow]:
-        answers = [
-            PlannedEffect(
-                rule=row.rule, revision=row.revision, step=row.step, action=action, arguments=dict(arguments),
-                leaves=action in MOVES, once=False, because=f"asked for by effect {row.id}",
-            )
-            for action, arguments in outcome.answers
-        ]  # fmt: skip
-        if any(a.leaves for a in answers) and self.store.leaving(row.id):
-            self._end(
-                [row],
-                {
-                    row.id: Outcome(
-                        "failed", {**outcome.detail, "error": "its answer would move the message twice"}
-                    )
-                },
-            )
-            return []
-        added = self.store.answered(row.id, answers, detail=outcome.detail, at=clock.now())
-        self._say(row, outcome)
-        self.tally.states["done"] += 1
-        return added
 
-    # -- endings ----------------------------------------------------------------------------------
-    def _end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome]) -> None:
-        """Write how each ended, one transaction a state."""
-        by_state: dict[str, list[EffectRow]] = defaultdict(list)
-        at = clock.now()
-        for row in rows:
-            by_state[outcomes[row.id].state].append(row)
-        for state, those in by_state.items():
-            self.store.advance(
-                [row.id for row in those],
-                frm=("planned", "later", "intent", "copied", "commit"),
-                to=cast(State, state),
-                at=at,
-                detail={row.id: outcomes[row.id].detail for row in those},
-                next_try=self._next_try(those, outcomes, at) if state == "later" else None,
-            )
-            self.tally.states[state] += len(those)
-            for row in those:
-                self._say(row, outcomes[row.id])
-        worn_out = [row for row in by_state["later"] if next_try(row.tries) is None]
-        for row in worn_out:
-            reason = str(outcomes[row.id].detail.get("error", "")) or "it kept failing"
-            self.store.quarantine([row.id], reason=f"given up after {row.tries} tries: {reason}", at=at)
-            log.error("%s/%s uid=%d given up after %d tries: %s", *self._place(row), row.tries, reason)
-
-    def _next_try(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:
-        wait = max((next_try(row.tries) or timedelta(0) for row in rows), default=timedelta(0))
-        asked = max(outcomes[row.id].retry_after or 0.0 for row in rows)
-        return at + max(wait, timedelta(seconds=asked))
-
-    def _place(self, row: EffectRow) -> tuple[str, str, int]:
-        return self.account, self.mailbox, row.uid
-
-    def _say(self, row: EffectRow, outcome: Outcome) -> None:
-        level = logging.INFO if outcome.state in ("done", "gone", "held") else logging.WARNING
-        error = outcome.detail.get("error") or outcome.detail.get("because") or ""
-        log.log(
-            level,
-            "%s/%s uid=%d rule=%s %s%s %s%s",
-            self.account, self.mailbox, row.uid, row.rule, row.action, _where(row), outcome.state,
-            f": {error}" if error else "",
-        )  # fmt: skip
-
-
-def _turn(row: EffectRow) -> tuple[bool, int, int]:
-    """When an effect's turn comes among those on its message: leaving last."""
-    return row.leaves, row.order, row.id
-
-
-def _where(row: EffectRow) -> str:
-    if "mailbox" in row.arguments:
-        return f" to={row.arguments['mailbox']}"
-    if "flags" in row.arguments:
-        return f" {' '.join(row.arguments['flags'])}"
-    return ""
-
-
-def _sets(rows: Sequence[EffectRow]) -> list[list[EffectRow]]:
-    """Rows of the same action, arguments and rule together, at most LARGEST_SET of them."""
-    sets: dict[tuple[str, str, str], list[EffectRow]] = defaultdict(list)
-    for row in rows:
-        sets[row.action, json.dumps(row.arguments, sort_keys=True), row.rule].append(row)
-    return [
-        those[start : start + LARGEST_SET]
-        for those in sets.values()
-        for start in range(0, len(those), LARGEST_SET)
-    ]
+def _broken_off(error: Exception, words: str, *, committed: bool) -> Outcome:
+    """How an errand ended that raised: past the commit point nobody knows."""
+    if committed:
+        return Outcome("unknown", {"error": f"{words}; it may have happened"})
+    return Outcome("failed" if isinstance(error, PermanentError) else "later", {"error": words})

@@ -26,8 +26,9 @@ from mailrules.core.decision import Decision
 from mailrules.core.retry import next_try
 from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
+from mailrules.endings import Tally
 from mailrules.judging import Judge, Judged
-from mailrules.perform import Performer, Tally
+from mailrules.perform import Performer
 
 log = logging.getLogger("mailrules.run")
 
@@ -110,11 +111,14 @@ class Run:
         """Do what an earlier run left over. A dry run leaves it there."""
         if self.judge.situation.dry_run:
             return
+        under_way = self.performer.errands.under_way()  # before the journal is read
         rows = [
             row
             for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
             if row.uidvalidity == self.mailbox.uidvalidity  # another one's UIDs name other messages
         ]
+        busy = {row.uid for row in rows if row.id in under_way}  # their other effects wait, too
+        rows = [row for row in rows if row.uid not in busy]
         if rows:
             log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
             self.performer.perform(rows)
@@ -217,14 +221,14 @@ class Run:
         """Effects that could not even be planned count and are told as those that failed."""
         for row in rows:
             if row.state == "failed":
-                self.performer.tally.states["failed"] += 1
+                self.performer.tally.add("failed")
                 log.warning(
                     "%s/%s uid=%d rule=%s %s failed: %s",
                     self.account, self.mailbox.name, row.uid, row.rule, row.action,
                     row.detail.get("because", ""),
                 )  # fmt: skip
             elif row.state in ("held", "would"):
-                self.performer.tally.states[row.state] += 1
+                self.performer.tally.add(row.state)
 
     def _say_unknown(self, judged: Judged) -> None:
         """A rule that can't be judged must not pass in silence: one line a rule and window."""

@@ -20,6 +20,8 @@ log = logging.getLogger("mailrules.service")
 
 OPENING_PER_HOST = 2
 """Connections being opened to one host at a time, so that a thousand accounts do not stampede."""
+LAST_ANSWERS = 75.0
+"""Seconds for errands to end when the worker stops: TimeoutStopSec less 15 s (RELIABILITY 3.1)."""
 REDISCOVER = 300.0
 """Seconds after which globs in `mailboxes` are looked up again."""
 
@@ -118,6 +120,7 @@ class Service:
     def __init__(self, config: Config, store: Store, *, dry_run: bool = False) -> None:
         self.house = House(config, store, dry_run=dry_run)
         self.house.watching = True
+        self.house.errands.left_alone = self._wake_account
         self.house.keep_rules()
         self.poller = Poller()
         self.desks: dict[str, AccountDesk] = {}
@@ -133,11 +136,16 @@ class Service:
             self._open_desk(name)
 
     def stop(self, *, grace: float = 8.0) -> bool:
-        """Finish the step at hand, log out, end. True if nothing had to be cut off."""
+        """Finish the step at hand, log out, end. True if nothing had to be cut off.
+
+        Mail past its commit point waits for the server's answer: without it nobody would know.
+        """
+        until = clock.timer() + LAST_ANSWERS
         self.house.stopping.set()
         for desk in list(self.desks.values()):
             desk.stopping.set()
-        return self.poller.stop(grace=grace)
+        clean = self.poller.stop(grace=grace)
+        return self.house.errands.wait(until - clock.timer()) and clean
 
     def _open_desk(self, name: str) -> None:
         desk = AccountDesk(self, name)
@@ -180,6 +188,13 @@ class Service:
     def wake(self) -> None:
         """Look at every mailbox now: after `resume`, `retry`, `skip` there may be work."""
         for desk in list(self.desks.values()):
+            for watcher in list(desk.watchers):
+                self.poller.ask(watcher)
+
+    def _wake_account(self, account: str) -> None:
+        """An errand ended while nobody waited for it: its message may go on."""
+        desk = self.desks.get(account)
+        if desk is not None and not self.house.stopping.is_set():
             for watcher in list(desk.watchers):
                 self.poller.ask(watcher)
 

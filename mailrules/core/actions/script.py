@@ -31,8 +31,8 @@ class Script(Action):
 
     The message is its standard input (`input: message`, `headers`, `json` or `none`). It has 60 seconds
     (`timeout`). Variables `MAILRULES_ACCOUNT`, `_MAILBOX`, `_UID`, `_RULE`, `_MESSAGE_ID` and
-    `_EFFECT_KEY` are set, and those under `env`. With `allow` it may answer with more effects, one JSON
-    object a line: `{"move": "Team/A"}`. ::
+    `_EFFECT_KEY` are set, and those under `env`. Scripts of different messages may run at the same time.
+    With `allow` it may answer with more effects, one JSON object a line: `{"move": "Team/A"}`. ::
 
         - script: [./notify.sh, --, "{{ message.subject }}"]
         - script:

@@ -1,0 +1,113 @@
+"""How effects ended: into the journal, and into the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import cast
+
+from mailrules import clock
+from mailrules.adapters.store import EffectRow, State, Store
+from mailrules.core.actions.base import Outcome, PlannedEffect
+from mailrules.core.retry import next_try
+from mailrules.recovery import MOVES
+
+log = logging.getLogger("mailrules.run")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What performing came to: how many effects ended in each state. From any thread."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, state: str, count: int = 1) -> None:
+        with self._lock:
+            self.states[state] += count
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Of the effects of one mailbox. From any thread."""
+
+    store: Store
+    account: str
+    mailbox: str
+    tally: Tally = field(default_factory=Tally)
+
+    def end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome]) -> None:
+        """Write how each ended, one transaction a state. Raises Fenced, StoreError."""
+        by_state: dict[str, list[EffectRow]] = defaultdict(list)
+        at = clock.now()
+        for row in rows:
+            by_state[outcomes[row.id].state].append(row)
+        for state, those in by_state.items():
+            self.store.advance(
+                [row.id for row in those],
+                frm=("planned", "later", "intent", "copied", "commit"),
+                to=cast(State, state),
+                at=at,
+                detail={row.id: outcomes[row.id].detail for row in those},
+                next_try=_next_try(those, outcomes, at) if state == "later" else None,
+            )
+            self.tally.add(state, len(those))
+            for row in those:
+                self._say(row, outcomes[row.id])
+        for row in by_state["later"]:
+            if next_try(row.tries) is None:
+                self._give_up(row, outcomes[row.id], at)
+
+    def answered(self, row: EffectRow, outcome: Outcome) -> list[EffectRow]:
+        """A script is done and asked for more: those effects, to be performed."""
+        answers = [
+            PlannedEffect(
+                rule=row.rule, revision=row.revision, step=row.step, action=action, arguments=dict(arguments),
+                leaves=action in MOVES, once=False, because=f"asked for by effect {row.id}",
+            )
+            for action, arguments in outcome.answers
+        ]  # fmt: skip
+        if any(a.leaves for a in answers) and self.store.leaving(row.id):
+            twice = {**outcome.detail, "error": "its answer would move the message twice"}
+            self.end([row], {row.id: Outcome("failed", twice)})
+            return []
+        added = self.store.answered(row.id, answers, detail=outcome.detail, at=clock.now())
+        self._say(row, outcome)
+        self.tally.add("done")
+        return added
+
+    def _give_up(self, row: EffectRow, outcome: Outcome, at: datetime) -> None:
+        reason = str(outcome.detail.get("error", "")) or "it kept failing"
+        self.store.quarantine([row.id], reason=f"given up after {row.tries} tries: {reason}", at=at)
+        log.error(
+            "%s/%s uid=%d given up after %d tries: %s",
+            self.account, self.mailbox, row.uid, row.tries, reason,
+        )  # fmt: skip
+
+    def _say(self, row: EffectRow, outcome: Outcome) -> None:
+        level = logging.INFO if outcome.state in ("done", "gone", "held") else logging.WARNING
+        error = outcome.detail.get("error") or outcome.detail.get("because") or ""
+        log.log(
+            level,
+            "%s/%s uid=%d rule=%s %s%s %s%s",
+            self.account, self.mailbox, row.uid, row.rule, row.action, _where(row), outcome.state,
+            f": {error}" if error else "",
+        )  # fmt: skip
+
+
+def _next_try(rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:
+    wait = max((next_try(row.tries) or timedelta(0) for row in rows), default=timedelta(0))
+    asked = max(outcomes[row.id].retry_after or 0.0 for row in rows)
+    return at + max(wait, timedelta(seconds=asked))
+
+
+def _where(row: EffectRow) -> str:
+    if "mailbox" in row.arguments:
+        return f" to={row.arguments['mailbox']}"
+    if "flags" in row.arguments:
+        return f" {' '.join(row.arguments['flags'])}"
+    return ""
