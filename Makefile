@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs lock clean systemd-analyze dovecot hoodiecrow
+.PHONY: help demo test check format docs lock clean systemd-analyze dovecot hoodiecrow gcc
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,7 +22,7 @@ help: ## Say what can be made
 demo: $(RUNTIME) ## Watch sample mail being filed: an IMAP server inside, no account, no root
 	@$(BIN)/mailrules demo $(ARGS)
 
-test: $(DEVELOPMENT) dovecot hoodiecrow systemd-analyze ## Run the tests (TESTS=tests/core for some of them)
+test: $(DEVELOPMENT) dovecot hoodiecrow systemd-analyze gcc ## Run the tests (TESTS=tests/core for some of them)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 check: $(DEVELOPMENT) systemd-analyze ## Lint, format, types, the systemd unit's exposure
@@ -89,3 +89,7 @@ hoodiecrow: .lab/hoodiecrow/node_modules/.package-lock.json
 systemd-analyze:
 	@command -v systemd-analyze >/dev/null || .ci/need systemd || { \
 		echo "LEFT OUT: whether systemd understands systemd/mailrules.service, and its exposure." >&2; [ -z "$(CI)" ]; }
+
+gcc:
+	@command -v gcc >/dev/null || .ci/need gcc libc6-dev || { \
+		echo "LEFT OUT: what happens when a write of the journal fails (it needs gcc)." >&2; [ -z "$(CI)" ]; }

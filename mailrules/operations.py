@@ -176,9 +176,11 @@ def status(store: Store, *, live: Live | None = None, names: Names | None = None
     paused = store.paused()
     hits = {h.rule: h for h in store.rule_hits()}
     held = store.held_by_rule()
+    room = store.room()
     return {
         "worker": dict(live.worker) if live is not None else None,
         "state": str(store.path.parent),
+        "room": {"enough": room.enough, "free": room.free, "needed": room.needed},
         "accounts": [_account(store, name, live, paused, now) for name in sorted(account_names)],
         "rules": [
             {

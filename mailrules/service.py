@@ -10,9 +10,10 @@ from typing import Any
 from mailrules import clock
 from mailrules import config as configuration
 from mailrules.adapters.imap.connection import Connection
-from mailrules.adapters.store import Store
+from mailrules.adapters.store import Store, StoreError
 from mailrules.config import Config
 from mailrules.house import House, is_glob
+from mailrules.outage import Outage
 from mailrules.poller import Poller
 from mailrules.worker import LoginGate, Watcher
 
@@ -99,6 +100,15 @@ class AccountDesk:
             return None
         return max(0.0, (result.due - clock.now()).total_seconds())
 
+    def held_up(self, watcher: str, error: StoreError) -> None:
+        self._service.outage.begin(watcher, error)
+
+    def goes_on(self, watcher: str) -> None:
+        self._service.outage.end(watcher)
+
+    def no_room(self) -> bool:
+        return not self._service.house.store.room().enough
+
     def discover_again(self, connection: Connection) -> None:
         """Globs are looked up again every few minutes: mailboxes come and go."""
         settings = self._service.house.account(self.account)
@@ -123,6 +133,7 @@ class Service:
         self.house.errands.left_alone = self._wake_account
         self.house.keep_rules()
         self.poller = Poller()
+        self.outage = Outage()
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
         self._tidied = clock.timer() - 86400 + 600  # not while everything starts
@@ -229,7 +240,10 @@ class Service:
             all(w.state in ("watching", "polling", "connected") for w in list(desk.watchers))
             for desk in list(self.desks.values())
         )
-        return f"{up}/{len(self.desks)} accounts up"
+        words = f"{up}/{len(self.desks)} accounts up"
+        if not self.house.store.room().enough:
+            words += "; the disk is full: the journal has no room, nothing new is done"
+        return words
 
     def connections(self) -> list[dict[str, Any]]:
         """For `status`: each connection, where it stands and since when."""

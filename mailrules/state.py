@@ -187,7 +187,12 @@ class Lock:
     def close(self) -> None:
         """Let go of it. Doing so twice does nothing."""
         if self._file >= 0:
-            os.ftruncate(self._file, 0)  # nobody holds it: nobody to name
+            # Nobody holds it: nobody to name. Its block stays, so that a full disk does not keep the next
+            # one from saying who it is.
+            try:
+                os.pwrite(self._file, b" " * os.fstat(self._file).st_size, 0)
+            except OSError:
+                pass  # then it names one that is gone, which whoever asks takes into account
             os.close(self._file)
             self._file = -1
 

@@ -26,6 +26,8 @@ CONFIRM = 60.0
 """Seconds before the one second try of a refused login."""
 SHELVED = 300.0
 """Seconds before a mailbox that is missing, or an account that must not log in, is looked at again."""
+JOURNAL = 15.0
+"""Seconds at most before a journal that could not be written is tried again."""
 HEALTHY = 300.0
 """Seconds a connection must have lasted for its failures to be forgotten."""
 
@@ -99,6 +101,15 @@ class Desk(Protocol):
     def run(self, connection: Connection, name: str) -> float | None:
         """Judge and act until nothing is left; seconds until something of this mailbox is due again."""
 
+    def held_up(self, watcher: str, error: StoreError) -> None:
+        """This watcher can't go on, because the journal can't be written."""
+
+    def goes_on(self, watcher: str) -> None:
+        """This watcher does not wait for the journal any more."""
+
+    def no_room(self) -> bool:
+        """Whether the journal still has no room, so that there is no use in asking the server."""
+
 
 class Watcher:
     """Keeps one connection on one mailbox (IDLE), or goes round several (polling).
@@ -123,6 +134,8 @@ class Watcher:
         self._failures = 0
         self._due = 0.0
         self._idling = False
+        self._discovered = False
+        self._held_up = False  # by the journal
         self._leaving = threading.Event()
         self._shelved: dict[str, str] = {}  # mailboxes that failed at their last turn, and why
 
@@ -130,19 +143,25 @@ class Watcher:
     def wake(self, why: Why) -> Park | None:
         if why == "stop" or self._leaving.is_set() or self._desk.stopping.is_set():
             self._close()
+            self._go_on()
             self._become("ended")
             return None
         if why == "resumed":
             self._drop()  # the peer has long forgotten us; do not wait for TCP to find out
             return Park(None, random.uniform(0, 30))  # noqa: S311 - spreads load, guards nothing
+        if self._held_up and self._desk.no_room():
+            return Park(None, _soon())
         try:
             return self._work(why)
         except LoginRefused as refused:
             return self._refused(refused)
+        except StoreError as error:
+            return self._wait_for_journal(error)
         except TransientError as error:
             return self._back_off(error)
         except PermanentError as error:
             self._drop()
+            self._go_on()
             self._become("failed", str(error))
             log.error("%s: %s", self.name, error)
             return Park(None, SHELVED)
@@ -174,6 +193,10 @@ class Watcher:
                 return Park(connection.fileno(), max(0.0, self._due - clock.timer()))
             connection.done()
             self._idling = False
+        if not self._discovered:
+            self._desk.discover(connection)
+            self._discovered = True
+            log.info("%s connected", self.name)
         idle = connection.supports_idle and len(self.mailboxes) == 1
         while True:
             next_due = self._interval if idle else min(self._interval, POLL)
@@ -183,6 +206,7 @@ class Watcher:
                     next_due = min(next_due, max(1.0, due))
                 if self._desk.stopping.is_set() or self._leaving.is_set():
                     return Park(None, 0)
+            self._go_on()
             if not self.mailboxes:  # nothing matches yet: look again what there is
                 self._desk.discover(connection)
                 self._become("connected", "no mailbox matches yet")
@@ -241,13 +265,13 @@ class Watcher:
         self._gate.succeeded()
         self._connected_at = clock.timer()
         self._become("connected")
-        self._desk.discover(connection)
-        log.info("%s connected", self.name)
+        self._discovered = False
         return connection
 
     # -- endings ----------------------------------------------------------------------------------
     def _refused(self, refused: LoginRefused) -> Park:
         self._drop()
+        self._go_on()
         self._gate.refused(str(refused))
         if self._gate.refusals >= 2:
             self._become("needs-login", str(refused))
@@ -261,11 +285,26 @@ class Watcher:
         log.warning("%s: login refused, trying once more in %.0f s: %s", self.account, CONFIRM, refused)
         return Park(None, CONFIRM)
 
+    def _wait_for_journal(self, error: StoreError) -> Park:
+        """It is not the server's fault: its connection stays, and the journal is tried again soon."""
+        if self._connection is not None and not self._connection.alive:
+            self._drop()
+        self._held_up = True
+        self._desk.held_up(self.name, error)
+        self._become("waiting", str(error))
+        return Park(None, _soon())
+
+    def _go_on(self) -> None:
+        if self._held_up:
+            self._held_up = False
+            self._desk.goes_on(self.name)
+
     def _back_off(self, error: TransientError) -> Park:
         if self._connected_at and clock.timer() - self._connected_at > HEALTHY:
             self._failures = 0
         self._connected_at = 0.0  # it earns its forgiveness once
         self._drop()
+        self._go_on()
         self._failures += 1
         wait = max(full_jitter(self._failures), error.retry_after or 0.0)
         self._become("waiting", str(error))
@@ -287,3 +326,8 @@ class Watcher:
         if connection is not None:
             connection.abort()
             connection.close()
+
+
+def _soon() -> float:
+    """Seconds until the journal is tried again, spread so that not all watchers do it at once."""
+    return random.uniform(JOURNAL / 2, JOURNAL)  # noqa: S311

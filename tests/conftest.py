@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import disk
 from tests.lab.ca import LabCA
 from tests.lab.dovecot import Dovecot, binary
 from tests.lab.gmail import Hoodiecrow, missing
@@ -69,6 +70,29 @@ def proxy(dovecot: Dovecot) -> Iterator[FaultProxy]:
     """A proxy before that Dovecot's plaintext port."""
     with FaultProxy((dovecot.host, dovecot.imap_port)) as faults:
         yield faults
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[disk.SmallDisk]:
+    """A file system of 8 MB that a test may fill."""
+    words = disk.no_mount(tmp_path / "disk")
+    if words is not None:
+        if required("mount"):
+            pytest.fail(words)
+        pytest.skip(words)
+    with disk.SmallDisk(tmp_path / "disk") as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def writes(tmp_path: Path) -> disk.Writes:
+    """What makes writes of the journal fail, or tells of them."""
+    words = disk.no_compiler()
+    if words is not None:
+        if required("gcc"):
+            pytest.fail(words)
+        pytest.skip(words)
+    return disk.Writes(tmp_path)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ def command(common: Common) -> int:
         output.emit(status)
         return 0
     _worker(status)
+    _room(status)
     _accounts(status)
     _rules(status)
     _decisions(status)
@@ -36,6 +37,17 @@ def _worker(status: dict[str, Any]) -> None:
         output.say(f"No worker is running; this is what the journal in {status['state']} knows.")
     else:
         output.say(f"The worker (process {worker['pid']}) runs since {output.moment(worker['since'])}.")
+
+
+def _room(status: dict[str, Any]) -> None:
+    room = status["room"]
+    if not room["enough"]:
+        free, needed = (f"{size / 2**20:.1f} MB" for size in (room["free"], room["needed"]))
+        output.say(
+            f"STOPPED: no room for the journal in {status['state']}: {free} are free, {needed} are needed. "
+            "Make room there; until then nothing new is done, and mail stays where it is.",
+            style="bold red",
+        )
 
 
 def _accounts(status: dict[str, Any]) -> None:

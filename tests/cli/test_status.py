@@ -13,8 +13,9 @@ from mailrules.cli.app import main
 from mailrules.control import ControlServer
 from mailrules.operations import Live, Names
 from mailrules.state import State
-from tests.adapters.store.journal_words import at
+from tests.adapters.store.journal_words import at, baseline
 from tests.json_contract import objects
+from tests.lab.disk import SmallDisk
 
 Capture = pytest.CaptureFixture[str]
 
@@ -113,3 +114,15 @@ def test_no_state(alone: Path, capsys: Capture) -> None:
     assert main(["status"]) == 1
     assert "and no worker listens at" in capsys.readouterr().err
     assert not (alone.parent / "home" / "mailrules").exists()
+
+
+def test_no_room_for_the_journal(small_disk: SmallDisk, capsys: Capture) -> None:
+    """It says first that nothing is done, how much is free and how much is needed."""
+    path = small_disk.path / "state"
+    with Store.open(path) as store:
+        baseline(store, (1, 1))
+    small_disk.fill(leave=300_000)
+    assert status(capsys, path)["room"] == {"enough": False, "free": small_disk.free, "needed": 838860}
+    assert main(["status", "--state", str(path)]) == 0
+    words = capsys.readouterr().out
+    assert f"STOPPED: no room for the journal in {path}: 0.3 MB are free, 0.8 MB are needed." in words

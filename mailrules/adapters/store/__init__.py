@@ -13,6 +13,7 @@ from typing import Self
 from sqlalchemy import select
 
 from mailrules.adapters.store import schema
+from mailrules.adapters.store.ballast import Room
 from mailrules.adapters.store.database import (
     FILE,
     Database,
@@ -63,11 +64,12 @@ class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
             if read_only:
                 check(database)
             else:
-                migrate(database)
+                database.insist(lambda: migrate(database))
                 generation = Generation(database.path)
                 with database.read() as connection:
                     generation.check(connection)
                 database.before_commit = generation.grow
+                database.ballast.room()  # makes it, if there is room
             with database.read() as connection:
                 instance = connection.scalar(
                     select(schema.meta.c.value).where(schema.meta.c.name == "instance")
@@ -91,12 +93,22 @@ class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
         self._database.close()
 
     def answers(self) -> bool:
-        """Whether the journal can be read now."""
+        """Whether the journal can be read now. A full disk is an answer: a new start would not help."""
         try:
             self.paused()
+        except StoreFull:
+            return True
         except StoreError:
             return False
         return True
+
+    def room(self) -> Room:
+        """How much room the journal has on its disk, and whether that is enough to begin something new."""
+        return self._database.ballast.room()
+
+    def demand_room(self) -> None:
+        """Raises StoreFull, in words for a person, while nothing new may be begun."""
+        self._database.demand_room()
 
     def get(self, name: str) -> str | None:
         """A remembered value."""
@@ -128,6 +140,7 @@ __all__ = [
     "LogQuery",
     "MailboxRow",
     "PauseRow",
+    "Room",
     "RuleHits",
     "State",
     "Store",

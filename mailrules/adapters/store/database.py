@@ -7,17 +7,24 @@ checkpoints (sqlite.org/wal.html, "the WAL-reset bug"). Everybody else opens it 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, exc
 
+from mailrules.adapters.store.ballast import NO_ROOM, Ballast, Room
 from mailrules.core.errors import ConfigError, NotPermitted, PermanentError, TransientError
+
+log = logging.getLogger("mailrules.store")
+
+T = TypeVar("T")
 
 FILE = "journal.db"
 BUSY = 10.0
@@ -61,13 +68,21 @@ class Database:
         self.read_only = read_only
         self.before_commit: Callable[[Connection], Callable[[], None] | None] = lambda _: None
         """Called at the end of every transaction that writes; what it gives is called after the commit."""
+        self.ballast = Ballast(path.parent, writer=not read_only)
         self._lock = threading.RLock()
-        if read_only:
-            if not path.exists():
-                raise StoreMissing(f"there is no journal at {path}. `mailrules run` creates it.")
-        else:
-            _create(path)
-        self._engine = _engine(path, read_only=read_only)
+        if read_only and not path.exists():
+            raise StoreMissing(f"there is no journal at {path}. `mailrules run` creates it.")
+        try:
+            self._open()
+        except StoreFull:  # the files that SQLite keeps beside it need room too
+            if read_only or not self.ballast.drop():
+                raise
+            self._open()
+
+    def _open(self) -> None:
+        if not self.read_only:
+            _create(self.path)
+        self._engine = _engine(self.path, read_only=self.read_only)
         with self._translated():
             self._connection = self._engine.connect()
 
@@ -98,6 +113,41 @@ class Database:
             if afterwards is not None:
                 afterwards()
 
+    def insist(self, work: Callable[[], T]) -> T:
+        """Do one transaction that must not fail for want of room: what has been done, what a person decides.
+
+        If the disk is full, the ballast is dropped, the WAL is begun anew in its own blocks, and it is done
+        once more. Raises StoreFull if that does not help.
+        """
+        drops = self.ballast.drops
+        try:
+            return work()
+        except StoreFull as full:
+            if self.read_only:
+                raise
+            if self.ballast.drop():
+                log.error("%s The ballast is dropped, so that what was done can be recorded.", full)
+            dropped = self.ballast.drops > drops  # by us, or meanwhile by another thread
+            if not (self._begin_wal_anew() or dropped):
+                raise
+        return work()
+
+    def _begin_wal_anew(self) -> bool:
+        """Write the WAL back, so that the next transaction takes its blocks and no new ones."""
+        with self._lock:
+            try:
+                cursor = self._connection.connection.cursor()
+                _, frames, back = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error:
+                return False  # no room for that either
+            return bool(frames > 0 and frames == back)
+
+    def demand_room(self) -> None:
+        """Before something new is begun. Raises StoreFull while there is too little room for its outcome."""
+        room = self.ballast.room()
+        if not room.enough:
+            raise StoreFull(too_little(room, self.path.parent))
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -105,7 +155,7 @@ class Database:
         except exc.DBAPIError as error:
             if isinstance(error, exc.IntegrityError | exc.ProgrammingError):
                 raise  # ours, not the world's
-            raise _translate(error.orig, self.path) from error
+            raise _translate(error.orig, self.path, self.ballast) from error
 
 
 def _create(path: Path) -> None:
@@ -119,11 +169,25 @@ def _create(path: Path) -> None:
         raise _from_os(error, path) from error
 
 
+def too_little(room: Room, directory: Path) -> str:
+    """Why nothing new is begun, and what to do."""
+    free, needed = (f"{size / 2**20:.1f} MB" for size in (room.free, room.needed))
+    short = "the user's quota is used up" if room.free >= room.needed else f"only {free} are free"
+    return (
+        f"no room for the journal in {directory}: {short}, and {needed} are needed. "
+        "Make room there; until then nothing new is done, and mail stays where it is."
+    )
+
+
+def _full(path: Path) -> StoreFull:
+    return StoreFull(
+        f"no room left for the journal in {path.parent}. Make room there; nothing is done until then."
+    )
+
+
 def _from_os(error: OSError, path: Path) -> StoreError | NotPermitted:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(
-            f"no room left for the journal in {path.parent}. Make room; nothing is done until then."
-        )
+    if error.errno in NO_ROOM:
+        return _full(path)
     if error.errno == errno.EROFS:
         return NotPermitted(f"cannot write the state in {path.parent}: {error.strerror}.")
     return StoreError(f"the journal {path} can't be opened: {error.strerror}.")
@@ -177,13 +241,11 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
     return connection
 
 
-def _translate(error: BaseException | None, path: Path) -> TransientError | PermanentError:
+def _translate(error: BaseException | None, path: Path, ballast: Ballast) -> TransientError | PermanentError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
         case sqlite3.SQLITE_FULL:
-            return StoreFull(
-                f"no room left for the journal in {path.parent}. Make room; nothing is done until then."
-            )
+            return _full(path)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreBroken(
                 f"{path} is not a journal, or is damaged ({error}). Restore it from a backup, "
@@ -193,6 +255,8 @@ def _translate(error: BaseException | None, path: Path) -> TransientError | Perm
             return NotPermitted(f"the journal {path} may not be written by this user.")
         case sqlite3.SQLITE_CANTOPEN if not os.access(path, os.R_OK):
             return NotPermitted(f"the journal {path} may not be read by this user.")
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if ballast.room(fresh=True).exhausted:
+            return _full(path)  # shared memory, or a sync that finds no blocks, is not called FULL
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"another program keeps the journal {path} locked.")
     return StoreError(f"the journal {path} fails: {error}.")

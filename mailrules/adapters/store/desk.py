@@ -12,7 +12,7 @@ from mailrules.adapters.store import schema
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.effects import effect_key, insert_effects
-from mailrules.adapters.store.journal import Journal
+from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import add_ranges, is_, remove_from_judged
 from mailrules.adapters.store.rows import EffectRow, PauseRow, State, Troubled
 from mailrules.adapters.store.schema import OPEN, effect, message, pause
@@ -114,6 +114,7 @@ class Desk(Journal):
                 for r in connection.execute(query)
             ]  # fmt: skip
 
+    @insisting
     def quarantine(self, ids: Sequence[int], *, reason: str, at: datetime) -> list[EffectRow]:
         """Give these effects up after too many tries, and leave their messages to a person."""
         with self._database.write() as connection:
@@ -138,6 +139,7 @@ class Desk(Journal):
             rows = connection.execute(select(pause).order_by(pause.c.since))
             return [PauseRow(r.target, r.since, r.reason) for r in rows]
 
+    @insisting
     def pause(self, target: str, *, reason: str, at: datetime) -> bool:
         """Pause it until `resume`, over restarts too. False if it was paused already."""
         with self._database.write() as connection:
@@ -146,6 +148,7 @@ class Desk(Journal):
             connection.execute(insert(pause).values(target=target, since=at, reason=reason))
             return True
 
+    @insisting
     def resume(self, target: str, *, at: datetime) -> tuple[bool, int]:
         """End a pause. Gives whether there was one, and how many held effects are planned again.
 
@@ -171,6 +174,7 @@ class Desk(Journal):
             return was, len(freed)
 
     # -- retry and skip -----------------------------------------------------------------------------
+    @insisting
     def retry(self, ids: Sequence[int], *, at: datetime) -> list[EffectRow]:
         """A person wants these done after all: planned again, tries from the start. All or none.
 
@@ -230,6 +234,7 @@ class Desk(Journal):
                 {id_: {"because": "the message is judged again"}}, None,
             )  # fmt: skip
 
+    @insisting
     def skip(self, ids: Sequence[int], *, at: datetime) -> list[EffectRow]:
         """A person does without these; their messages may leave then. All or none. Raises PermanentError."""
         with self._database.write() as connection:

@@ -13,9 +13,10 @@ there any more, somebody else has it, and `Fenced` is raised before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
@@ -44,10 +45,27 @@ ARROWS: Mapping[State, frozenset[State]] = {
     "would": frozenset(),
 }
 UNFINISHED: tuple[State, ...] = ("planned", "intent", "copied", "commit", "later")
+BEGINS: frozenset[State] = frozenset({"intent", "commit"})
+"""Arrows before the act: if the disk is full they fail, and nothing is done. The others are insisted on."""
 LETS_GO: tuple[State, ...] = ("done", "skipped", "would", "gone")
 _TIME_OF = {"intent": "intent_at", "commit": "commit_at"} | dict.fromkeys(
     ("done", "failed", "unknown", "gone", "skipped"), "ended_at"
 )
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S", bound=Memory)
+
+
+def insisting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """A method of one transaction that must not fail for want of room; see `Database.insist`."""
+
+    @wraps(method)
+    def insisted(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.insist(lambda: method(self, *args, **kwargs))
+
+    return insisted
 
 
 class Fenced(TransientError):
@@ -115,11 +133,20 @@ class Journal(Memory):
 
         Raises Fenced, with nothing written, if one of them is not in `frm`. `detail` is merged into what
         is there. Going to `intent` counts a try before the attempt, so that one which kills the process
-        counts too.
+        counts too. Raises StoreFull; to `intent` already while room is short.
         """
         sources = (frm,) if isinstance(frm, str) else tuple(frm)
-        with self._database.write() as connection:
-            return self._set(connection, ids, sources, to, at, detail, next_try)
+
+        def arrow() -> list[EffectRow]:
+            with self._database.write() as connection:
+                return self._set(connection, ids, sources, to, at, detail, next_try)
+
+        if to == "intent":
+            self._database.demand_room()
+        # `commit` passes while room is only short: its effect began when there was enough, the ballast
+        # keeps room for its outcome, and stopping here would only ask for one more try. But it never has
+        # the ballast: if it can't be written, nothing is done.
+        return arrow() if to in BEGINS else self._database.insist(arrow)
 
     def _set(
         self,

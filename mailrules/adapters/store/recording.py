@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of
-from mailrules.adapters.store.journal import Journal
+from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text
@@ -27,7 +27,8 @@ class Recording(Journal):
 
     # -- runs and rules -----------------------------------------------------------------------------
     def start_run(self, *, account: str, mailbox: str, kind: Kind, rules_hash: str, at: datetime) -> int:
-        """A pass over a mailbox begins. Gives its id."""
+        """A pass over a mailbox begins. Gives its id. Raises StoreFull while room is short."""
+        self._database.demand_room()
         with self._database.write() as connection:
             result = connection.execute(
                 insert(schema.run).values(
@@ -57,6 +58,7 @@ class Recording(Journal):
                 .values(ended_at=at, judged=judged, matched=matched, detail=dict(detail or {}))
             )
 
+    @insisting  # each start does it, and a full disk must not keep a worker from starting and saying so
     def keep_rule(self, revision: str, name: str, text: str) -> None:
         """Keep a rule's text by its content hash, so that the log can say later what was in force."""
         with self._database.write() as connection:
@@ -93,8 +95,9 @@ class Recording(Journal):
         on the same message (held, later): it would be done twice when it is let go. Without `redo`
         neither is what was done: new mail that is judged again after a `retry` keeps what it has.
         `hits`: how many messages each rule matched, where that is more than what its effects show (a
-        rule that only stops).
+        rule that only stops). Raises StoreFull while room is short.
         """
+        self._database.demand_room()
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         with self._database.write() as connection:
             upsert(connection, message, [_message(d, place, at) for d in decided])
@@ -217,6 +220,7 @@ class Recording(Journal):
             "undone": None,
         }
 
+    @insisting
     def answered(
         self, id_: int, answers: Sequence[PlannedEffect], *, detail: Mapping[str, Any], at: datetime
     ) -> list[EffectRow]:
