@@ -98,7 +98,8 @@ SCENARIOS = {
             ("Copies", "There"), flags=("$Lab",), sent=(SENT_TO,), scripts=1, capability=NO_MOVE,
         ),
         Scenario(
-            "retry", _rule(_FORWARD, more="    on_unknown: retry\n"), ("INBOX",), sent=(SENT_TO,), retries=True
+            "retry", _rule(_FORWARD, more="    on_unknown: retry\n"),
+            ("INBOX",), sent=(SENT_TO,), retries=True,
         ),
     )
 }  # fmt: skip

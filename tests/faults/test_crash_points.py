@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checker import Verdict
 from tests.faults.conftest import FULL
 from tests.faults.forked import ForkedStage
 from tests.faults.stage import SCENARIOS
@@ -85,7 +84,7 @@ def test_every_kind_of_step_is_there(dovecot: Dovecot, sink: SmtpSink, tmp_path:
         steps = " | ".join(stage.run().points)
     for wanted in (
         "journal record: inside", "journal advance intent: before", "journal advance commit: after",
-        "journal advance done: inside", "UID STORE", "UID COPY", "UID MOVE", "imap answer", "smtp send: after",
-        "smtp reply", "script guard: before", "script go: after", "script result",
+        "journal advance done: inside", "UID STORE", "UID COPY", "UID MOVE", "imap answer",
+        "smtp send: after", "smtp reply", "script guard: before", "script go: after", "script result",
     ):  # fmt: skip
         assert wanted in steps, (wanted, steps)
