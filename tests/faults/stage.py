@@ -261,12 +261,13 @@ class Stage:
 
     def sent(self) -> list[tuple[str, int]]:
         """(recipient, number) of every message the sink took."""
+        ours = set(self.numbers)
         return [
             (recipient, number)
             for received in list(self.sink.messages)
             for recipient in received.rcpt_tos
             for number in [_number_in(received.content)]
-            if number in set(self.numbers)
+            if number in ours
         ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checker import Verdict, check
+from tests.faults.checker import check
 from tests.faults.conftest import FULL
 from tests.faults.stage import NO_MOVE, SCENARIOS, Stage
 from tests.lab.dovecot import Dovecot
