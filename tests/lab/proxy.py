@@ -114,6 +114,10 @@ class FaultProxy:
         self._rst = rst
         self._faults["c2s"].budget, self._faults["s2c"].budget = c2s, s2c
 
+    def unspent(self, direction: Direction) -> bool:
+        """Whether the budget that `cut_after` gave was not used up: nothing was cut."""
+        return self._faults[direction].budget is not None
+
     def cut(self, *, rst: bool = False) -> None:
         """Close all connections now."""
         self._in_loop(lambda: [c.cut(rst=rst) for c in self.connections if c.alive])
