@@ -241,6 +241,8 @@ class Performer:
             return []
         if outcome.answers:
             return self._answered(row, outcome)
+        if outcome.state == "unknown" and row.on_unknown == "retry":
+            outcome = Outcome("later", outcome.detail)  # the rule says: rather twice than not at all
         self._end([row], {row.id: outcome})
         return []
 
