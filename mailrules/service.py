@@ -132,12 +132,16 @@ class Service:
         for name in self.house.config.accounts:
             self._open_desk(name)
 
-    def stop(self, *, grace: float = 8.0) -> bool:
-        """Finish the step at hand, log out, end. True if nothing had to be cut off."""
+    def stop(self, *, grace: float = 8.0, patience: float = 70.0) -> bool:
+        """Finish the step at hand, log out, end. True if nothing had to be cut off.
+
+        IMAP is cut off after `grace` seconds. What is past its commit point has `patience` more: the reply
+        to a forward that comes now must still be written down, or nobody knows whether it went.
+        """
         self.house.stopping.set()
         for desk in list(self.desks.values()):
             desk.stopping.set()
-        return self.poller.stop(grace=grace)
+        return self.poller.stop(grace=grace, patience=patience)
 
     def _open_desk(self, name: str) -> None:
         desk = AccountDesk(self, name)
