@@ -308,6 +308,8 @@ class Performer:
                 "%s/%s uid=%d rule=%s %s", self.account, self.mailbox, row.uid, row.rule, row.action
             )
             outcome = _broken_off(bug, f"internal error: {type(bug).__name__}: {bug}", committed=committed)
+        if outcome.state == "unknown" and row.on_unknown == "retry":
+            outcome = Outcome("later", outcome.detail)  # the rule says: rather twice than not at all
         try:
             if outcome.answers:
                 return self.endings.answered(row, outcome)

@@ -97,10 +97,11 @@ class Poller:
         self._call(lambda: self._remove(member))
         member.abort()
 
-    def stop(self, *, grace: float) -> bool:
+    def stop(self, *, grace: float, patience: float = 0.0) -> bool:
         """End every member: `wake("stop")`, and `abort` for those still there after `grace` seconds.
 
-        True if all ended by themselves. Members at work finish the step they are at.
+        Members at work finish the step they are at; after `abort` they have `patience` seconds for it.
+        True if all ended by themselves.
         """
         with self._empty:
             members = list(self._places)
@@ -115,6 +116,8 @@ class Poller:
         for member in left:
             log.warning("%s did not end within %.0f s: cutting its connection", member.name, grace)
             member.abort()
+        with self._empty:
+            self._empty.wait_for(lambda: not self._places, patience)
         self._stopping = True
         self._knock()
         self._thread.join(TICK)

@@ -155,7 +155,7 @@ class Service:
         self.house.stopping.set()
         for desk in list(self.desks.values()):
             desk.stopping.set()
-        clean = self.poller.stop(grace=grace)
+        clean = self.poller.stop(grace=grace, patience=5.0)
         return self.house.errands.wait(until - clock.timer()) and clean
 
     def _open_desk(self, name: str) -> None:

@@ -29,7 +29,7 @@ from mailrules.adapters.store import LogQuery, Store
 from mailrules.house import House
 from mailrules.once import OnceResult, run_once
 from tests.lab.dovecot import PASSWORD, Dovecot
-from tests.lab.smtp import SmtpSink
+from tests.lab.smtp import ScriptedSmtp, SmtpSink
 
 KEY = "X-Lab-Number"
 SENT_TO = "desk@example.test"
@@ -107,16 +107,21 @@ SCENARIOS = {
 
 @dataclass
 class Stage:
-    """`imap_port` and `smtp_port` may be a proxy's. The state is kept between passes, as in life."""
+    """`imap_port` and `smtp_port` may be a proxy's. The state is kept between passes, as in life.
+
+    `smtp`: more of what the account says of its SMTP server. `first`: the number of the first message.
+    """
 
     server: Dovecot
-    sink: SmtpSink
+    sink: SmtpSink | ScriptedSmtp
     directory: Path
     scenario: Scenario
     user: str = ""
     imap_port: int = 0
     smtp_port: int = 0
+    smtp: str = "security: none"
     timeout: float = 20.0
+    first: int = 1
     numbers: list[int] = field(default_factory=list)
     unknown: set[tuple[int, str]] = field(default_factory=set)
     """What was unknown at some time: (number, action)."""
@@ -153,7 +158,7 @@ class Stage:
             f"    host: {self.server.host}\n    port: {self.imap_port or self.server.imap_port}\n"
             f"    security: none\n    username: {self.user}\n    address: {self.user}@example.test\n"
             "    password: {env: LAB_PASSWORD}\n"
-            f"    smtp: {{host: 127.0.0.1, port: {self.smtp_port or self.sink.port}, security: none}}\n"
+            f"    smtp: {{host: 127.0.0.1, port: {self.smtp_port or self.sink.port}, {self.smtp}}}\n"
             f"rules:\n{self.scenario.rules}"
         )
         self._house = None
@@ -174,7 +179,7 @@ class Stage:
     # -- mail ---------------------------------------------------------------------------------------
     def deliver(self, count: int = 1, mailbox: str = "INBOX") -> int:
         """Put numbered messages into a mailbox. Gives the first number."""
-        first = max(self.numbers, default=0) + 1
+        first = max(self.numbers, default=self.first - 1) + 1
         new = range(first, first + count)
         self.server.append(self.user, [numbered(n) for n in new], mailbox)
         self.numbers.extend(new)
@@ -264,7 +269,7 @@ class Stage:
         ours = set(self.numbers)
         return [
             (recipient, number)
-            for received in list(self.sink.messages)
+            for received in list(self.sink.taken)
             for recipient in received.rcpt_tos
             for number in [_number_in(received.content)]
             if number in ours

@@ -9,6 +9,7 @@
 
     with ScriptedSmtp(features=("CHUNKING",)) as server:   # plain sockets, any reply to any verb
         server.replies["MAIL"] = "451 later"; server.replies["."] = DROP
+        server.replies["LAST"] = ACCEPT_THEN_DROP; server.taken[0].content / .rcpt_tos
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from aiosmtpd.smtp import MISSING, SMTP, AuthResult, LoginPassword, auth_mechani
 
 DROP = "drop the connection"
 """A plan or reply: hang up instead of answering."""
+ACCEPT_THEN_DROP = "accept-then-drop"
+"""A plan or reply to a message: keep it, and hang up instead of saying so."""
 
 
 @dataclasses.dataclass
@@ -77,7 +80,7 @@ class _Handler:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         plan = self.sink.take("end", peek=True)
-        if plan in (None, "accept-then-drop") or (isinstance(plan, tuple) and plan[0] == "sleep"):
+        if plan in (None, ACCEPT_THEN_DROP) or (isinstance(plan, tuple) and plan[0] == "sleep"):
             login = getattr(session, "auth_data", None)
             self.sink.add(
                 Received(
@@ -90,7 +93,7 @@ class _Handler:
                     time.time(),
                 )
             )
-        if plan == "accept-then-drop":  # stored, and the client never learns it
+        if plan == ACCEPT_THEN_DROP:  # stored, and the client never learns it
             self.sink.take("end")
             server.transport.abort()
             return "250 OK"
@@ -181,6 +184,11 @@ class SmtpSink(Controller):
         )
         return AuthResult(success=right, auth_data=data, handled=False)
 
+    @property
+    def taken(self) -> list[Received]:
+        """What it has said yes to, as ScriptedSmtp calls it."""
+        return self.messages
+
     def plan(self, step: str, what: Any, times: int = 1) -> None:
         """What the next `times` of a step get: a reply, DROP, ("sleep", seconds), "accept-then-drop"."""
         self._plans.setdefault(step, []).extend([what] * times)
@@ -220,7 +228,8 @@ class ScriptedSmtp:
     """A small SMTP server: `replies` maps a verb (CONNECT EHLO MAIL DATA . BDAT LAST …) to its reply.
 
     A reply is text, DROP, a list of those (one for each time, the last for ever), or a callable that
-    returns one. `lenient`: it takes `\\n.\\n` and its like for the end of a message, as some servers do.
+    returns one; after 421 it hangs up. `messages` are those that came to their end, `taken` those of them
+    that it keeps. `lenient`: it takes `\\n.\\n` and its like for the end, as some servers do.
     """
 
     def __init__(self, features: Iterable[str] = (), *, lenient: bool = False, tls: Any = None) -> None:
@@ -230,6 +239,7 @@ class ScriptedSmtp:
         self.replies: dict[str, Any] = {}
         self.commands: list[str] = []
         self.messages: list[bytes] = []
+        self.taken: list[Received] = []
         self.accepted = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -266,8 +276,10 @@ class ScriptedSmtp:
 
     def _talk(self, sock: socket.socket, file: Any) -> None:
         self._say(sock, "CONNECT", "220 scripted")
-        chunks = b""
+        chunks, envelope = b"", _Envelope()
         while line := file.readline():
+            if not line.endswith(b"\n"):
+                return  # cut off in the middle
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             self.commands.append(text)
             verb = text.split(" ")[0].split(":")[0].upper()
@@ -277,11 +289,15 @@ class ScriptedSmtp:
                 )
             elif verb == "DATA":
                 if self._say(sock, verb, "354 go on").startswith("3"):
-                    self._message(sock, self._body(file))
+                    self._message(sock, envelope, self._body(file))
             elif verb == "BDAT":
-                chunks += file.read(int(text.split(" ")[1]))
+                size = int(text.split(" ")[1])
+                chunk = file.read(size)
+                if len(chunk) < size:
+                    return
+                chunks += chunk
                 if text.upper().endswith("LAST"):
-                    self._message(sock, chunks, step="LAST")
+                    self._message(sock, envelope, chunks, step="LAST")
                     chunks = b""
                 else:
                     self._say(sock, verb, "250 OK")
@@ -290,12 +306,17 @@ class ScriptedSmtp:
             elif verb == "QUIT":
                 self._say(sock, verb, "221 bye")
                 return
-            else:
-                self._say(sock, verb, "250 OK")
+            elif self._say(sock, verb, "250 OK").startswith("2"):
+                envelope.hear(verb, text)
 
-    def _message(self, sock: socket.socket, body: bytes, step: str = ".") -> None:
+    def _message(self, sock: socket.socket, envelope: _Envelope, body: bytes, step: str = ".") -> None:
         self.messages.append(body)
-        self._say(sock, step, "250 2.0.0 queued")
+        reply = self._reply(step, "250 2.0.0 queued")
+        if reply == ACCEPT_THEN_DROP or (reply is not DROP and str(reply).startswith("2")):
+            self.taken.append(
+                Received(envelope.mail_from, list(envelope.rcpt_tos), body, None, False, [], time.time())
+            )
+        self._send(sock, DROP if reply == ACCEPT_THEN_DROP else reply)
         self.accepted += 1
 
     def _body(self, file: Any) -> bytes:
@@ -310,17 +331,38 @@ class ScriptedSmtp:
         return re.sub(rb"(?m)^\.\.", b".", body)
 
     def _say(self, sock: socket.socket, verb: str, usual: str) -> str:
+        return self._send(sock, self._reply(verb, usual))
+
+    def _reply(self, verb: str, usual: str) -> Any:
         reply = self.replies.get(verb, usual)
         if isinstance(reply, list):
             reply = reply.pop(0) if len(reply) > 1 else reply[0]
         if callable(reply):
             reply = reply()
-        if reply is None:
-            reply = usual
+        return usual if reply is None else reply
+
+    def _send(self, sock: socket.socket, reply: Any) -> str:
         if reply is DROP:
             raise _HangUp
         sock.sendall(reply.encode() + b"\r\n")
+        if re.search(r"^421", reply, re.MULTILINE):
+            raise _HangUp
         return str(reply)
+
+
+@dataclasses.dataclass
+class _Envelope:
+    """Sender and recipients that ScriptedSmtp has agreed to in one session."""
+
+    mail_from: str = ""
+    rcpt_tos: list[str] = dataclasses.field(default_factory=list)
+
+    def hear(self, verb: str, text: str) -> None:
+        address = text.partition("<")[2].partition(">")[0]
+        if verb == "MAIL":
+            self.mail_from, self.rcpt_tos = address, []
+        elif verb == "RCPT":
+            self.rcpt_tos.append(address)
 
 
 class _HangUp(Exception):
