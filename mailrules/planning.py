@@ -17,6 +17,7 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided
+from mailrules.baseline import WINDOW
 from mailrules.core.decision import Decision, as_json, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.rule import Rule
@@ -25,7 +26,6 @@ from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
 from mailrules.house import House
 from mailrules.judging import Judge
-from mailrules.run import WINDOW
 
 BRAKE_SIZE = 100
 """Mailboxes of more messages than this have the brake of SPEC section 7: not more than half may leave."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -22,6 +22,7 @@ from mailrules import clock
 from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided, EffectRow, Store
+from mailrules.baseline import WINDOW, Baseline
 from mailrules.core.decision import Decision
 from mailrules.core.retry import next_try
 from mailrules.core.safe import cut
@@ -32,14 +33,10 @@ from mailrules.perform import Performer
 
 log = logging.getLogger("mailrules.run")
 
-WINDOW = 500
-"""Messages judged and recorded together (Yahoo answers no more than 1,000 at once)."""
 OVERLAP = 200
 """UIDs below the checkpoint that every sweep looks at again: some servers show UIDs late (R4)."""
 FULL_SCAN = timedelta(days=1)
 SOON = timedelta(seconds=30)
-MARGIN = timedelta(hours=1)
-"""After a UIDVALIDITY change, mail that came this long before the last sweep still counts as new (R9)."""
 
 Kind = Literal["new", "once", "apply", "schedule"]
 
@@ -124,48 +121,14 @@ class Run:
             self.performer.perform(rows)
 
     def _settle_baseline(self) -> None:
-        """Make sure the journal knows this mailbox as it is now."""
-        row = self.store.mailbox(self.account, self.mailbox.name)
-        if row is None:
-            uids = self.mailbox.uids()
-            self._baseline(uids, UidSet(uids))
-            self.result.baseline = len(uids)
-            log.info(
-                "%s/%s: watched from now on; what is there already (%d) is left alone until `apply`",
-                self.account, self.mailbox.name, len(uids),
-            )  # fmt: skip
-        elif row.uidvalidity != self.mailbox.uidvalidity:
-            self._new_uidvalidity(row.last_sweep, row.uidvalidity)
-
-    def _baseline(self, uids: Sequence[int], judged: UidSet) -> None:
-        self.store.set_baseline(
-            self.account, self.mailbox.name,
-            uidvalidity=self.mailbox.uidvalidity, judged=judged, high_uid=max(uids, default=0),
-            at=clock.now(),
-        )  # fmt: skip
-
-    def _new_uidvalidity(self, last_sweep: datetime | None, old: int) -> None:
-        """UIDs mean nothing any more: know messages by identity, and by date where that fails (R9)."""
-        uids = self.mailbox.uids()
-        new: set[int] = set()
-        places: dict[str, int] = {}
-        for start in range(0, len(uids), WINDOW):
-            identities = self.mailbox.identities(uids[start : start + WINDOW])
-            known = self.store.known(self.account, [i.identity for i in identities.values()])
-            for uid, identity in identities.items():
-                places[identity.identity] = uid
-                recent = last_sweep is None or (identity.internaldate or clock.now()) > last_sweep - MARGIN
-                if identity.identity not in known and recent:
-                    new.add(uid)
-        log.warning(
-            "%s/%s: the server numbered the mailbox anew (UIDVALIDITY %d is now %d): "
-            "%d messages are known or old, %d new",
-            self.account, self.mailbox.name, old, self.mailbox.uidvalidity, len(uids) - len(new), len(new),
-        )  # fmt: skip
-        self.store.renumber(
-            self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity, uids=places
-        )
-        self._baseline(uids, UidSet(uid for uid in uids if uid not in new))
+        """Make sure the journal knows this mailbox as it is now; that may have paused it."""
+        baseline = Baseline(self.store, self.account, self.mailbox, self.judge)
+        self.result.baseline = baseline.settle()
+        situation = self.judge.situation
+        paused = self.performer.paused("")
+        if paused and not situation.account.paused:
+            account = replace(situation.account, paused=paused)
+            self.judge = replace(self.judge, situation=replace(situation, account=account))
 
     def _sweep(self) -> tuple[list[int], bool]:
         """UIDs not yet judged, ascending, and whether all of the mailbox was looked at."""

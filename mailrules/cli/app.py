@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reload": (WORKER, "Let the running worker read the file again."),
     "pause": (WORKER, "Hold the effects of a rule, an account, or all."),
     "resume": (WORKER, "End a pause and do what was held."),
+    "resync": (WORKER, "Go on with a journal that was put back from a copy."),
     "demo": (START, "Watch it work on sample mail; no account needed."),
     "schema": (START, "Print the JSON Schema of the file, for editors."),
 }

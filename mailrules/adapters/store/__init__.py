@@ -25,12 +25,14 @@ from mailrules.adapters.store.database import (
 )
 from mailrules.adapters.store.desk import JUDGE, Desk, covering, in_words
 from mailrules.adapters.store.effects import LARGEST_SET
+from mailrules.adapters.store.generation import FILE as GENERATION
 from mailrules.adapters.store.generation import Generation
 from mailrules.adapters.store.journal import Fenced
 from mailrules.adapters.store.mailboxes import Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
 from mailrules.adapters.store.recording import Recording
 from mailrules.adapters.store.renumbering import Renumbering
+from mailrules.adapters.store.resync import Resync, Resynced
 from mailrules.adapters.store.rows import (
     Decided,
     EffectRow,
@@ -45,7 +47,7 @@ from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
 from mailrules.adapters.store.upsert import upsert
 
 
-class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
+class Store(Mailboxes, Recording, Desk, Renumbering, Resync, RunLog):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
     def __init__(self, database: Database, instance: str) -> None:
@@ -53,9 +55,10 @@ class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
         self._instance = instance
 
     @classmethod
-    def open(cls, state: str | Path, *, read_only: bool = False) -> Self:
+    def open(cls, state: str | Path, *, read_only: bool = False, put_back: bool = False) -> Self:
         """Open the journal in a state directory; a writer creates it and brings its tables up to date.
 
+        `put_back`: it may be older than the last one used here; `resync` is the first to write it then.
         Raises ConfigError (a URL we can't use), NotPermitted, StoreMissing, StoreBroken (damaged, newer
         than this program, or put back from a copy), StoreError (try later).
         """
@@ -65,7 +68,7 @@ class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
                 check(database)
             else:
                 database.insist(lambda: migrate(database))
-                generation = Generation(database.path)
+                generation = Generation(database.path, accept=put_back)
                 with database.read() as connection:
                     generation.check(connection)
                 database.before_commit = generation.grow
@@ -131,6 +134,7 @@ class Store(Mailboxes, Recording, Desk, Renumbering, RunLog):
 
 __all__ = [
     "FILE",
+    "GENERATION",
     "JUDGE",
     "LARGEST_SET",
     "STATES",
@@ -141,6 +145,7 @@ __all__ = [
     "MailboxRow",
     "PauseRow",
     "Room",
+    "Resynced",
     "RuleHits",
     "State",
     "Store",

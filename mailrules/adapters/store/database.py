@@ -66,8 +66,9 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self.read_only = read_only
-        self.before_commit: Callable[[Connection], Callable[[], None] | None] = lambda _: None
-        """Called at the end of every transaction that writes; what it gives is called after the commit."""
+        self.before_commit: Callable[[Connection, bool], Callable[[], None] | None] = lambda *_: None
+        """Called at the end of every transaction that writes, with what `write` was told; what it gives is
+        called after the commit."""
         self.ballast = Ballast(path.parent, writer=not read_only)
         self._lock = threading.RLock()
         if read_only and not path.exists():
@@ -102,14 +103,17 @@ class Database:
             yield self._connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction, durable when the block is left; undone if it raises."""
+    def write(self, *, irrevocable: bool = False) -> Iterator[Connection]:
+        """One transaction, durable when the block is left; undone if it raises.
+
+        `irrevocable`: after it something happens that an older copy of the journal must not hide.
+        """
         if self.read_only:
             raise NotPermitted(f"{self.path} is open for reading only.")
         with self._lock, self._translated():
             with self._connection.begin():
                 yield self._connection
-                afterwards = self.before_commit(self._connection)
+                afterwards = self.before_commit(self._connection, irrevocable)
             if afterwards is not None:
                 afterwards()
 

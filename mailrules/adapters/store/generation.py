@@ -21,36 +21,49 @@ from mailrules.clock import timer
 
 FILE = "generation"
 EVERY = 30.0
-"""Seconds of writing after which the number grows: how recent a copy must be to go unnoticed."""
+"""Seconds of writing after which the number grows, where nothing irrevocable is done."""
 
 
 class Generation:
-    """The number in one journal and in the file beside it. Only the writer has one."""
+    """The number in one journal and in the file beside it. Only the writer has one.
 
-    def __init__(self, path: Path) -> None:
+    `accept`: the journal may be behind its file, and the first transaction takes it past it.
+    """
+
+    def __init__(self, path: Path, *, accept: bool = False) -> None:
         self._journal = path
         self._file = path.with_name(FILE)
+        self._accept = accept
         self._due = float("-inf")
 
     def check(self, connection: Connection) -> None:
         """Raises StoreBroken if the file knows of a later journal than this one."""
         seen = _read(self._file)
-        if seen is None:
+        if seen is None or self._accept:
             return
         instance, number = seen
         if instance != _instance(connection) or number > _number(connection):
             raise StoreBroken(
                 f"{self._journal} is older than the last one used here: it was restored from a copy, or "
                 "replaced. What was forwarded since then would be forwarded again. Put the newest journal "
-                f"back; or, to accept that risk, remove {self._file} and start again."
+                "back; or go on with this one: `mailrules resync --baseline now` takes the mail that is "
+                "there as done, `mailrules resync --since TIME` judges what has come since then."
             )
 
-    def grow(self, connection: Connection) -> Callable[[], None] | None:
-        """Within a transaction: let the number grow, if it is time. Call the answer after the commit."""
-        if timer() < self._due:
+    def grow(self, connection: Connection, irrevocable: bool) -> Callable[[], None] | None:
+        """Within a transaction: let the number grow, if it is time. Call the answer after the commit.
+
+        Whenever something irrevocable is about to happen it is time: no copy from before goes unnoticed.
+        """
+        if timer() < self._due and not irrevocable:
             return None
         self._due = timer() + EVERY
         number = take(connection, "generation", 1)
+        if self._accept:
+            self._accept = False
+            behind = (_read(self._file) or ("", 0))[1] - number
+            if behind >= 0:
+                number = take(connection, "generation", behind + 1) + behind
         text = json.dumps({"instance": _instance(connection), "generation": number})
 
         def follow() -> None:

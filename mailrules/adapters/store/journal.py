@@ -4,6 +4,7 @@
 
     planned → intent → [copied | commit] → done | later | failed | unknown | gone
     held, later, failed, unknown → planned        a pause ends, a time comes, a person says `retry`
+    what is open and can't be repeated → unknown  the journal was put back from a copy (`resync.py`)
     anything that waits → skipped                 a person says `skip`
     would                                         dry run; never moves
 
@@ -138,7 +139,7 @@ class Journal(Memory):
         sources = (frm,) if isinstance(frm, str) else tuple(frm)
 
         def arrow() -> list[EffectRow]:
-            with self._database.write() as connection:
+            with self._database.write(irrevocable=to == "commit") as connection:
                 return self._set(connection, ids, sources, to, at, detail, next_try)
 
         if to == "intent":

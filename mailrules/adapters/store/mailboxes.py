@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.rows import MailboxRow
-from mailrules.adapters.store.schema import TROUBLED, message, seen_mailbox
+from mailrules.adapters.store.schema import TROUBLED, message, resync, seen_mailbox
 from mailrules.adapters.store.schema import judged as _judged
 from mailrules.adapters.store.schema import mailbox as _mailbox
 from mailrules.core.uidset import UidSet
@@ -37,7 +37,10 @@ class Mailboxes:
     def set_baseline(
         self, account: str, name: str, *, uidvalidity: int, judged: UidSet, high_uid: int, at: datetime
     ) -> None:
-        """Start watching, or start anew under another UIDVALIDITY: exactly `judged` counts as judged."""
+        """Start watching, or start anew under another UIDVALIDITY: exactly `judged` counts as judged.
+
+        That also settles what `resync` asked to be looked at here.
+        """
         key = {"account": account, "name": name}
         with self._database.write() as connection:
             found = _find(connection, account, name)
@@ -52,6 +55,7 @@ class Mailboxes:
             # Ranges of another UIDVALIDITY mean nothing any more.
             connection.execute(delete(_judged).where(_judged.c.account == account, _judged.c.mailbox == name))
             add_ranges(connection, account, name, uidvalidity, judged)
+            connection.execute(delete(resync).where(resync.c.account == account, resync.c.mailbox == name))
             # UIDs that waited under another UIDVALIDITY mean nothing now.
             connection.execute(
                 update(message)
