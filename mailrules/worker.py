@@ -26,7 +26,7 @@ CONFIRM = 60.0
 """Seconds before the one second try of a refused login."""
 SHELVED = 300.0
 """Seconds before a mailbox that is missing, or an account that must not log in, is looked at again."""
-JOURNAL = 15.0
+JOURNAL = 10.0
 """Seconds at most before a journal that could not be written is tried again."""
 HEALTHY = 300.0
 """Seconds a connection must have lasted for its failures to be forgotten."""

@@ -97,6 +97,8 @@ class Writes:
     def __init__(self, folder: Path) -> None:
         self.library = folder / "failing_writes.so"
         self.trace = folder / "writes.trace"
+        self.trigger = folder / "writes.fail"
+        """While this file is there, all calls fail."""
         source = Path(__file__).with_name("failing_writes.c")
         subprocess.run(
             ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-o", str(self.library), str(source), "-ldl"],
@@ -106,12 +108,14 @@ class Writes:
     def environment(self, *, fail_at: int = 0, onward: bool = False, error: str = "EIO") -> dict[str, str]:
         """The `fail_at`-th call fails, or all from there on; 0: none does, they are only traced."""
         self.trace.unlink(missing_ok=True)
+        self.trigger.unlink(missing_ok=True)
         return {
             "LD_PRELOAD": str(self.library),
             "WRITES_FAIL_AT": str(fail_at),
             "WRITES_ONWARD": str(int(onward)),
             "WRITES_ERRNO": str(getattr(errno, error)),
             "WRITES_TRACE": str(self.trace),
+            "WRITES_TRIGGER": str(self.trigger),
         }
 
     def traced(self) -> list[Call]:

@@ -2,6 +2,7 @@
  *
  * Counted are pwrite, write, ftruncate, fsync and fdatasync on files named journal.db*, in all threads.
  * WRITES_FAIL_AT: which fails, from 1; WRITES_ONWARD=1: so do all after it; WRITES_ERRNO: how.
+ * WRITES_TRIGGER: a file; while it is there, all fail.
  * WRITES_TRACE: a file that gets a line for each: number, name, where the write ends, path.
  */
 #define _GNU_SOURCE
@@ -43,7 +44,8 @@ static int fails(int fd, const char *name, long end) {
         }
     }
     pthread_mutex_unlock(&lock);
-    if (at && (now == at || (now > at && number("WRITES_ONWARD")))) {
+    const char *trigger = getenv("WRITES_TRIGGER");
+    if ((trigger && !access(trigger, F_OK)) || (at && (now == at || (now > at && number("WRITES_ONWARD"))))) {
         errno = (int)number("WRITES_ERRNO");
         return 1;
     }
