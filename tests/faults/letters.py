@@ -58,6 +58,14 @@ def sent(sink: Any) -> Counter[str]:
     )
 
 
+def all_sent_once(record: Any, test: str, sink: Any, names: list[str], note: str = "") -> None:
+    """Note in the table what was lost and what was doubled; these, and nothing else, went out once."""
+    found, expected = sent(sink), once(names)
+    lost, doubled = (expected - found).total(), (found - expected).total()
+    record(test, len(names), lost=lost, doubled=doubled, note=note)
+    assert found == expected
+
+
 def once(names: list[str]) -> Counter[str]:
     return Counter(dict.fromkeys(names, 1))
 

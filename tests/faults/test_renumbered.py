@@ -14,13 +14,25 @@ from mailrules import config as configuration
 from mailrules.adapters.store import Store
 from mailrules.house import House
 from mailrules.once import run_once
-from tests.faults.letters import FULL, Killed, config, fill, killed_at, letter, once, sent, subjects
+from tests.faults.letters import (
+    FULL,
+    Killed,
+    all_sent_once,
+    config,
+    fill,
+    killed_at,
+    letter,
+    once,
+    sent,
+    subjects,
+)
 from tests.lab.dovecot import PASSWORD, Dovecot
 from tests.lab.model import Box
 from tests.lab.program import Program
 from tests.lab.scripted import FULL as ABLE
 from tests.lab.scripted import ScriptedServer
 
+pytestmark = pytest.mark.timeout(900)
 OLD = 5000 if FULL else 300
 NEW = 20
 FORWARD = "  - {name: all, when: always, then: [{forward: team@example.org}]}\n"
@@ -33,7 +45,7 @@ def number_anew(server: Dovecot, user: str, uidvalidity: int) -> None:
 # -- T9: another UIDVALIDITY ------------------------------------------------------------------------
 @pytest.mark.parametrize("watching", [False, True], ids=["at rest", "watching"])
 def test_no_old_mail_is_sent_on_and_all_new_mail_is(
-    watching: bool, dovecot: Dovecot, user: str, smtp_sink: Any, tmp_path: Path
+    watching: bool, dovecot: Dovecot, user: str, smtp_sink: Any, tmp_path: Path, record: Any
 ) -> None:
     """Old mail is known by date, what was sent by identity; new mail is sent once."""
     fill(dovecot, user, subjects("old", OLD))
@@ -54,13 +66,13 @@ def test_no_old_mail_is_sent_on_and_all_new_mail_is(
             assert program.stop() == 0
         for _ in range(2):
             program.run("run", "--once", timeout=300)
-        assert sent(smtp_sink) == once(sent_before + new)
+        all_sent_once(record, "T9", smtp_sink, sent_before + new, f"{OLD} old messages")
         assert {e["state"] for e in program.log()} == {"done"}
         assert program.json("status")[0]["paused"] == []
 
 
 def test_a_mailbox_that_is_put_back_with_new_dates_is_paused(
-    dovecot: Dovecot, user: str, smtp_sink: Any, tmp_path: Path
+    dovecot: Dovecot, user: str, smtp_sink: Any, tmp_path: Path, record: Any
 ) -> None:
     """Where neither identity nor date tells, the brake holds all of it, and what comes later too."""
     names = subjects("old", 5000 if FULL else 60)
@@ -84,12 +96,13 @@ def test_a_mailbox_that_is_put_back_with_new_dates_is_paused(
         assert f"{len(names)} of its {len(names)} messages would be sent on" in pause["reason"]
         assert f"mailrules resume {user}/Work" in pause["reason"]
         states = {(e["rule"], e["state"]) for e in program.log()}
-        assert states == {("send", "held"), ("file", "held")} and not smtp_sink.messages
-        first = program.log("--state", "held")[0]["id"]
-        program.run("skip", str(first))
+        assert states == {("send", "held"), ("file", "held")}
+        all_sent_once(record, "T9", smtp_sink, [], f"brake, {len(names)} dated anew")
+        *unwanted, wanted = program.log("--rule", "send", "--state", "held")
+        program.run("skip", *(str(e["id"]) for e in unwanted), timeout=300)
         program.run("resume", f"{user}/Work")
-        program.run("run", "--once", timeout=600)
-        assert sent(smtp_sink) == once(names[1:])
+        program.run("run", "--once", timeout=300)
+        assert sent(smtp_sink) == once([wanted["subject"]])
 
 
 def test_few_messages_are_no_matter_for_the_brake(
@@ -205,7 +218,7 @@ if FULL:
 
 
 @pytest.mark.parametrize("when", MOMENTS)
-def test_no_command_names_a_message_by_an_old_number(when: str, tmp_path: Path) -> None:
+def test_no_command_names_a_message_by_an_old_number(when: str, tmp_path: Path, record: Any) -> None:
     """Whenever the server says it, the connection is given up; then each message is acted on once."""
     able = ABLE.replace(" UIDPLUS", "") if when == "EXAMINE" else ABLE  # so that a copy is looked for
     with ScriptedServer(capability=able) as server:
@@ -226,22 +239,25 @@ def test_no_command_names_a_message_by_an_old_number(when: str, tmp_path: Path) 
                 server.script(when.encode(), lambda *_: change(says=when != "EXAMINE"), then_model=True)
             program.start()
             if when in ("select", "idle"):
-                program.wait_for(lambda: len(server.box("There").mails) == 1)
-                program.wait_for(lambda: any(session.idling for session in server.sessions))
+                program.wait_for(lambda: len(server.box("There").mails) == 1, timeout=60)
+                program.wait_for(lambda: any(session.idling for session in server.sessions), timeout=60)
                 told = change() or b""
                 if when == "idle":
                     server.tell(told)
                 else:
                     for session in list(server.sessions):
                         session.cut()
-            program.wait_for(lambda: change.place is not None)
+            program.wait_for(lambda: change.place is not None, timeout=60)
             place = change.place or 0
-            program.wait_for(lambda: any(c.startswith(b"SELECT") for c in server.commands[place:]))
-            program.wait_for(lambda: any(session.idling for session in server.sessions))
+            program.wait_for(
+                lambda: any(c.startswith(b"SELECT") for c in server.commands[place:]), timeout=60
+            )
+            program.wait_for(lambda: any(session.idling for session in server.sessions), timeout=60)
             arrive(server, "acts 1", tell=True)
-            program.wait_for(lambda: len(server.box("There").mails) == 2)
+            program.wait_for(lambda: len(server.box("There").mails) == 2, timeout=60)
             assert program.stop() == 0
             assert [e["state"] for e in program.log()] == ["done"] * 6
+        record("T10", 1, wrong=len(change.stale()))
         assert change.stale() == []
         for name in ("Copies", "There"):
             found = sorted(mail.fields("subject") for mail in server.box(name).mails)
@@ -269,23 +285,24 @@ def late(server: ScriptedServer, folder: Path) -> Program:
     return Program(folder, text)
 
 
-def test_a_number_that_shows_late_is_judged_with_the_next_news(tmp_path: Path) -> None:
+def test_a_number_that_shows_late_is_judged_with_the_next_news(tmp_path: Path, record: Any) -> None:
     """UID 105 after 110: the sweep looks below the checkpoint."""
     with ScriptedServer() as server:
         for number in range(100):
             server.box().add(letter(f"old {number}"))
         with late(server, tmp_path) as program:
             program.start()
-            program.wait_for(lambda: any(session.idling for session in server.sessions))
+            program.wait_for(lambda: any(session.idling for session in server.sessions), timeout=60)
             for uid in (110, 105):
                 arrive(server, f"uid {uid}", uid=uid, tell=True)
-                program.wait_for(f"uid={uid} rule=r flag \\Flagged done", timeout=30)
-                program.wait_for(lambda: any(session.idling for session in server.sessions))
+                program.wait_for(f"uid={uid} rule=r flag \\Flagged done", timeout=60)
+                program.wait_for(lambda: any(session.idling for session in server.sessions), timeout=60)
             assert program.stop() == 0
             assert sorted(e["uid"] for e in program.log()) == [105, 110]
+            record("T13", 2)
 
 
-def test_a_number_that_shows_very_late_is_found_by_the_daily_scan(tmp_path: Path) -> None:
+def test_a_number_that_shows_very_late_is_found_by_the_daily_scan(tmp_path: Path, record: Any) -> None:
     """Below what sweeps look at, once a day all of the mailbox is."""
     with ScriptedServer() as server:
         for uid in range(1, 1001):
@@ -300,3 +317,4 @@ def test_a_number_that_shows_very_late_is_found_by_the_daily_scan(tmp_path: Path
                 journal.execute("UPDATE mailbox SET last_full_scan = last_full_scan - 86400000001")
             program.run("run", "--once")
             assert [e["uid"] for e in program.log()] == [105]
+            record("T14", 1)

@@ -18,6 +18,7 @@ from mailrules.adapters.store import schema
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import StoreBroken
 from mailrules.clock import timer
+from mailrules.core.errors import NotPermitted
 
 FILE = "generation"
 EVERY = 30.0
@@ -91,6 +92,10 @@ def _read(path: Path) -> tuple[str, int] | None:
         return str(data["instance"]), int(data["generation"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # not there, or cut off while it was written: it proves nothing
+    except OSError as error:
+        raise NotPermitted(
+            f"cannot read {path}: {error.strerror}. Give it to the user that mailrules runs as."
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mailrules.adapters.store import Store, StoreBroken, generation
+from mailrules.core.errors import NotPermitted
 
-from .journal_words import decided, flag, record
+from .journal_words import decided, flag, forward, record
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +73,26 @@ def test_the_number_grows_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for uid in range(2, 10):
             record(store, decided(uid, flag()))
         assert (tmp_path / "generation").read_text() == before
+
+
+def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    """It may know of a later journal: nothing is done until it can be read."""
+    Store.open(tmp_path).close()
+    (tmp_path / "generation").unlink(missing_ok=True)
+    (tmp_path / "generation").mkdir()
+    with pytest.raises(NotPermitted, match="Give it to the user that mailrules runs as"):
+        Store.open(tmp_path)
+
+
+def test_it_grows_whenever_something_cannot_be_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy from before a commit point is older, be it by a second."""
+    monkeypatch.setattr(generation, "EVERY", 30.0)
+    with Store.open(tmp_path) as store:
+        (row,) = record(store, decided(1, forward()))
+        before = (tmp_path / "generation").read_text()
+        store.advance([row.id], frm="planned", to="intent", at=row.created_at)
+        assert (tmp_path / "generation").read_text() == before
+        store.advance([row.id], frm="intent", to="commit", at=row.created_at)
+        assert (tmp_path / "generation").read_text() != before
