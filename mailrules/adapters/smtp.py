@@ -2,9 +2,9 @@
 
 MAIL, RCPT, DATA and the body go first; a connection that ends before the final dot cancels all of it
 (RFC 5321 section 4.1.1.10). Then the journal says `commit`, then the dot is sent, and from there on a lost
-reply is `unknown`. Where the system can tell that text is still on its way, the commit waits for it; and
-who went away during the commit never saw the dot, which is known. With CHUNKING the whole body is acknowledged before `commit`, which then waits for
-`BDAT 0 LAST` alone (RELIABILITY R6).
+reply is `unknown`. As long as our own system still holds some of the body the commit waits, and who went
+away during the commit never saw the dot. With CHUNKING the whole body is acknowledged before `commit`,
+which then waits for `BDAT 0 LAST` alone (RELIABILITY R6).
 
 All recipients share one transaction: one commit point, one final reply, and each has its own state. What
 is `done` or `failed` for one of them in an earlier try is not tried again.
