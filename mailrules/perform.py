@@ -22,7 +22,7 @@ from mailrules import clock
 from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store, StoreError
 from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.retry import next_try
+from mailrules.core.retry import LADDER, OUTAGE, next_try
 from mailrules.recovery import MOVES, World, settled
 
 log = logging.getLogger("mailrules.run")
@@ -282,20 +282,20 @@ class Performer:
                 frm=("planned", "later", "intent", "copied", "commit"),
                 to=cast(State, state),
                 at=at,
-                detail={row.id: outcomes[row.id].detail for row in those},
+                detail={row.id: _detail(row, outcomes[row.id]) for row in those},
                 next_try=self._next_try(those, outcomes, at) if state == "later" else None,
             )
             self.tally.states[state] += len(those)
             for row in those:
                 self._say(row, outcomes[row.id])
-        worn_out = [row for row in by_state["later"] if next_try(row.tries) is None]
+        worn_out = [row for row in by_state["later"] if _wait(row, outcomes[row.id]) is None]
         for row in worn_out:
             reason = str(outcomes[row.id].detail.get("error", "")) or "it kept failing"
             self.store.quarantine([row.id], reason=f"given up after {row.tries} tries: {reason}", at=at)
             log.error("%s/%s uid=%d given up after %d tries: %s", *self._place(row), row.tries, reason)
 
     def _next_try(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:
-        wait = max((next_try(row.tries) or timedelta(0) for row in rows), default=timedelta(0))
+        wait = max((_wait(row, outcomes[row.id]) or timedelta(0) for row in rows), default=timedelta(0))
         asked = max(outcomes[row.id].retry_after or 0.0 for row in rows)
         return at + max(wait, timedelta(seconds=asked))
 
@@ -316,6 +316,23 @@ class Performer:
 def _turn(row: EffectRow) -> tuple[bool, int, int]:
     """When an effect's turn comes among those on its message: leaving last."""
     return row.leaves, row.order, row.id
+
+
+def _detail(row: EffectRow, outcome: Outcome) -> Mapping[str, Any]:
+    """What goes into the log, and how many tries never came to the message."""
+    return {**outcome.detail, "unreached": _unreached(row, outcome)} if outcome.unreached else outcome.detail
+
+
+def _wait(row: EffectRow, outcome: Outcome) -> timedelta | None:
+    """Until the next try; None: enough. A server that is away does not use up the tries of the messages."""
+    unreached = _unreached(row, outcome)
+    if outcome.unreached:
+        return next_try(unreached, ladder=OUTAGE)
+    return next_try(row.tries - unreached, ladder=LADDER)
+
+
+def _unreached(row: EffectRow, outcome: Outcome) -> int:
+    return int(row.detail.get("unreached", 0)) + outcome.unreached
 
 
 def _where(row: EffectRow) -> str:

@@ -47,7 +47,8 @@ class _Transaction:
     outgoing: Outgoing
     commit: Commit
     states: dict[str, dict[str, str]]
-    committed: bool = False
+    reached: bool = False
+    """Whether the server was ready for the message: what fails before says nothing of it."""
     reply: str = ""
     error: str = ""
     pending: list[str] = field(default_factory=list)
@@ -71,7 +72,7 @@ class _Transaction:
         if state != "done":
             worst = [f"{r}: {s['reply']}" for r, s in self.states.items() if s["state"] == state]
             detail["error"] = self.error or "; ".join(worst)
-        return Outcome(state, detail)
+        return Outcome(state, detail, unreached=state == "later" and not self.reached)
 
 
 def send(
@@ -98,6 +99,7 @@ def send(
     try:
         _refuse_unsendable(outgoing)
         session.open()
+        transaction.reached = True
         _hand_over(session, transaction)
         session.part()
     except _Fenced as fenced:
