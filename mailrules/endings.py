@@ -8,12 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from mailrules import clock
 from mailrules.adapters.store import EffectRow, State, Store
 from mailrules.core.actions.base import Outcome, PlannedEffect
-from mailrules.core.retry import next_try
+from mailrules.core.retry import LADDER, OUTAGE, next_try
 from mailrules.recovery import MOVES
 
 log = logging.getLogger("mailrules.run")
@@ -52,14 +52,14 @@ class Endings:
                 frm=("planned", "later", "intent", "copied", "commit"),
                 to=cast(State, state),
                 at=at,
-                detail={row.id: outcomes[row.id].detail for row in those},
+                detail={row.id: _detail(row, outcomes[row.id]) for row in those},
                 next_try=_next_try(those, outcomes, at) if state == "later" else None,
             )
             self.tally.add(state, len(those))
             for row in those:
                 self._say(row, outcomes[row.id])
         for row in by_state["later"]:
-            if next_try(row.tries) is None:
+            if _wait(row, outcomes[row.id]) is None:
                 self._give_up(row, outcomes[row.id], at)
 
     def answered(self, row: EffectRow, outcome: Outcome) -> list[EffectRow]:
@@ -100,9 +100,26 @@ class Endings:
 
 
 def _next_try(rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:
-    wait = max((next_try(row.tries) or timedelta(0) for row in rows), default=timedelta(0))
+    wait = max((_wait(row, outcomes[row.id]) or timedelta(0) for row in rows), default=timedelta(0))
     asked = max(outcomes[row.id].retry_after or 0.0 for row in rows)
     return at + max(wait, timedelta(seconds=asked))
+
+
+def _detail(row: EffectRow, outcome: Outcome) -> Mapping[str, Any]:
+    """What goes into the log, and how many tries never came to the message."""
+    return {**outcome.detail, "unreached": _unreached(row, outcome)} if outcome.unreached else outcome.detail
+
+
+def _wait(row: EffectRow, outcome: Outcome) -> timedelta | None:
+    """Until the next try; None: enough. A server that is away does not use up the tries of the messages."""
+    unreached = _unreached(row, outcome)
+    if outcome.unreached:
+        return next_try(unreached, ladder=OUTAGE)
+    return next_try(row.tries - unreached, ladder=LADDER)
+
+
+def _unreached(row: EffectRow, outcome: Outcome) -> int:
+    return int(row.detail.get("unreached", 0)) + outcome.unreached
 
 
 def _where(row: EffectRow) -> str:

@@ -116,8 +116,9 @@ class Poller:
         for member in left:
             log.warning("%s did not end within %.0f s: cutting its connection", member.name, grace)
             member.abort()
-        with self._empty:
-            self._empty.wait_for(lambda: not self._places, patience)
+        if self.alive:  # else nobody would tell that they have ended
+            with self._empty:
+                self._empty.wait_for(lambda: not self._places, patience)
         self._stopping = True
         self._knock()
         self._thread.join(TICK)

@@ -2,8 +2,9 @@
 
 MAIL, RCPT, DATA and the body go first; a connection that ends before the final dot cancels all of it
 (RFC 5321 section 4.1.1.10). Then the journal says `commit`, then the dot is sent, and from there on a lost
-reply is `unknown`. With CHUNKING the whole body is acknowledged before `commit`, which then waits for
-`BDAT 0 LAST` alone (RELIABILITY R6).
+reply is `unknown`. As long as our own system still holds some of the body the commit waits, and who went
+away during the commit never saw the dot. With CHUNKING the whole body is acknowledged before `commit`,
+which then waits for `BDAT 0 LAST` alone (RELIABILITY R6).
 
 All recipients share one transaction: one commit point, one final reply, and each has its own state. What
 is `done` or `failed` for one of them in an earlier try is not tried again.
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mailrules.adapters.smtp_session import Broken, Refused, Session, SmtpServer, Stopped
+from mailrules.adapters.smtp_session import Refused, Session, SmtpServer, Stopped
 from mailrules.core.actions.base import Commit, Outcome, State
 from mailrules.core.compose import LONGEST_LINE, Outgoing
 from mailrules.core.errors import PermanentError, TransientError
@@ -46,7 +47,8 @@ class _Transaction:
     outgoing: Outgoing
     commit: Commit
     states: dict[str, dict[str, str]]
-    committed: bool = False
+    reached: bool = False
+    """Whether the server was ready for the message: what fails before says nothing of it."""
     reply: str = ""
     error: str = ""
     pending: list[str] = field(default_factory=list)
@@ -70,7 +72,7 @@ class _Transaction:
         if state != "done":
             worst = [f"{r}: {s['reply']}" for r, s in self.states.items() if s["state"] == state]
             detail["error"] = self.error or "; ".join(worst)
-        return Outcome(state, detail)
+        return Outcome(state, detail, unreached=state == "later" and not self.reached)
 
 
 def send(
@@ -97,6 +99,7 @@ def send(
     try:
         _refuse_unsendable(outgoing)
         session.open()
+        transaction.reached = True
         _hand_over(session, transaction)
         session.part()
     except _Fenced as fenced:
@@ -157,9 +160,9 @@ def _hand_over(session: Session, transaction: _Transaction) -> None:
         session.command("DATA", expect=3)
         session.send(_DOT.sub(b"..", data))
         end = b".\r\n"
-    if session.early():
-        session.reply("DATA")  # a refusal, or the connection is gone: nothing was accepted
-        raise Broken(f"{transaction.server.host} answered before the message was whole")
+    session.await_acknowledgement()
+    if _answered_early(session, transaction):
+        return
     if session.stop.is_set():
         raise Stopped("the worker is shutting down")
     try:
@@ -184,11 +187,31 @@ def _name_recipients(session: Session, transaction: _Transaction) -> None:
             transaction.pending.remove(recipient)
 
 
+def _answered_early(session: Session, transaction: _Transaction) -> bool:
+    """Whether the server says that it has the message before it was whole: then nobody knows what it has.
+
+    Raises if it refused, or is gone: nothing was accepted.
+    """
+    if not session.early():
+        return False
+    transaction.reply = session.reply("DATA")
+    transaction.error = f"{session.server.host} answered {transaction.reply} before the message was whole. "
+    transaction.error += "It may have been delivered."
+    transaction.settle(transaction.pending, "unknown", transaction.reply)
+    return True
+
+
 def _finish(session: Session, transaction: _Transaction, end: bytes) -> None:
-    """The end of the message and its reply: what fails here is unknown."""
+    """The end of the message and its reply: what fails once the end is sent is unknown.
+
+    If the server went away during the commit, or our system does not take the end, it was never sent: that
+    is as before the commit.
+    """
     session.committed()
+    if _answered_early(session, transaction):
+        return
+    session.send(end)
     try:
-        session.send(end)
         code, text = session.getreply()
         transaction.reply = session.spoken(code, text)
     except (TransientError, OSError, smtplib.SMTPException) as error:

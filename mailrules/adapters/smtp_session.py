@@ -7,11 +7,14 @@ worker stops. Nothing here knows what a message is.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import ipaddress
 import smtplib
 import socket
 import ssl
+import sys
+import termios
 import threading
 from base64 import b64encode
 from collections.abc import Callable
@@ -241,6 +244,22 @@ class Session(smtplib.SMTP):
             return True
         return bool(self._received)
 
+    def await_acknowledgement(self) -> None:
+        """Wait until the peer's system has what was sent, where ours can tell. Raises Broken or Stopped.
+
+        What `send` has given out may still be here, and the network gone.
+        """
+        deadline = clock.timer() + self.patience
+        pause = 0.0005
+        while self.sock is not None and _in_flight(self.sock):
+            self._look()
+            if self.early():
+                return
+            if clock.timer() > deadline:
+                raise Broken(f"{self.server.host} did not take the message in time")
+            self.stop.wait(pause)
+            pause = min(2 * pause, 0.05)
+
     def committed(self) -> None:
         """From here on the outcome counts: wait long for the reply, and go on waiting while stopping."""
         self.patience = self.server.final_timeout
@@ -298,6 +317,17 @@ class Session(smtplib.SMTP):
 
 def _is_loopback(sock: socket.socket) -> bool:
     return ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback
+
+
+def _in_flight(sock: socket.socket) -> int:
+    """Octets sent that the peer's system has not acknowledged; 0 where that can't be asked."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return 0  # the next read says why
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _base64(text: str) -> str:

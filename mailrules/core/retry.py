@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 
 LADDER = (
@@ -13,20 +14,24 @@ LADDER = (
     timedelta(hours=6),
 )
 """Waits after the first, second, … failed try of one message or effect (RELIABILITY R10)."""
+OUTAGE = (*LADDER[:3], *(timedelta(hours=1) for _ in range(120)))
+"""Waits while a server can't be reached: about five days, as RFC 5321 section 4.5.4.1 has it."""
 SPREAD = 0.5
 """Each wait is up to this share shorter or longer, so that what failed together does not return together."""
 LONGEST = 300.0
 """Seconds between attempts to connect, at most."""
 
 
-def next_try(tries: int, rng: random.Random | None = None) -> timedelta | None:
+def next_try(
+    tries: int, rng: random.Random | None = None, *, ladder: Sequence[timedelta] = LADDER
+) -> timedelta | None:
     """The wait after `tries` failed tries (1 or more); None: enough, quarantine it.
 
     Every rung of the ladder is used once: the first try and five more.
     """
-    if tries > len(LADDER):
+    if tries > len(ladder):
         return None
-    wait = LADDER[max(tries, 1) - 1]
+    wait = ladder[max(tries, 1) - 1]
     return wait * (rng or _CHANCE).uniform(1 - SPREAD, 1 + SPREAD)
 
 

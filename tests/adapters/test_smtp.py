@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from mailrules.adapters.smtp import SmtpServer, send
 from mailrules.core.actions.base import Outcome
 from mailrules.core.compose import Outgoing
 from mailrules.core.errors import PermanentError
+from tests.lab.proxy import FaultProxy
 from tests.lab.smtp import DROP, ScriptedSmtp, SmtpSink
 
 DATA = b"Subject: hi\r\n\r\n.dot\r\nbody\r\n"
@@ -279,6 +281,62 @@ def test_refusal_during_the_body_is_not_unknown() -> None:
         slow = replace(MAIL, data=DATA + b"x" * 900 + b"\r\n")
         outcome = send(plain(listener.getsockname()[1]), slow, commit=commits)
     assert (outcome.state, commits.count) == ("failed", 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [(b"", "later"), (b"421 4.3.2 bye\r\n", "later"), (b"552 5.3.4 big\r\n", "failed"),
+     (b"250 2.0.0 queued\r\n", "unknown")],
+)  # fmt: skip
+def test_what_happens_during_the_commit(said: bytes, state: str) -> None:
+    """Whoever leaves or refuses while the journal commits never saw the end; who says yes may have it."""
+    with SmtpSink() as sink, FaultProxy(("127.0.0.1", sink.port)) as proxy:
+
+        def commit() -> None:
+            proxy.inject(said) if said else proxy.cut()
+            time.sleep(0.2)
+
+        assert send(plain(proxy.port), MAIL, commit=commit).state == state
+        proxy.cut()
+        assert sink.messages == []
+
+
+def test_yes_before_the_end_is_unknown(scripted: Callable[..., ScriptedSmtp]) -> None:
+    """A server that says it has the message before it was whole: nobody knows what it has."""
+    server = scripted()
+    server.replies["DATA"] = "354 go on\r\n250 2.0.0 queued"
+    commits = Commits()
+    outcome = send(plain(server.port), MAIL, commit=commits)
+    assert (outcome.state, commits.count) == ("unknown", 0)
+    assert "may have been delivered" in outcome.detail["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is not yet acknowledged")
+def test_what_never_left_is_not_unknown() -> None:
+    """The network goes while the text is on its way: the journal does not commit, and it is later."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    over = threading.Event()
+
+    def hear_no_more() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(b"220 hi\r\n")
+            for reply in (b"250 hi", b"250 ok", b"250 ok", b"354 go"):
+                while not peer.recv(200).endswith(b"\n"):
+                    pass
+                peer.sendall(reply + b"\r\n")
+            over.wait(10)
+
+    threading.Thread(target=hear_no_more, daemon=True).start()
+    commits = Commits()
+    with listener:
+        large = replace(MAIL, data=DATA + (b"x" * 70 + b"\r\n") * 200)
+        outcome = send(plain(listener.getsockname()[1], timeout=1, final_timeout=1), large, commit=commits)
+    over.set()
+    assert (outcome.state, commits.count) == ("later", 0)
 
 
 def test_stop_before_the_commit_is_later() -> None:

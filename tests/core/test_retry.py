@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailrules.core.retry import LADDER, full_jitter, next_try
+from mailrules.core.retry import LADDER, OUTAGE, full_jitter, next_try
 
 
 @pytest.mark.parametrize(("tries", "rung"), list(enumerate(LADDER, 1)))
@@ -24,6 +24,14 @@ def test_after_the_ladder_it_is_enough() -> None:
     """After the first try and five more there is no next one."""
     assert next_try(5) is not None
     assert next_try(6) is None
+
+
+def test_an_outage_is_waited_out_for_days() -> None:
+    """A server that is away is asked at most every hour or so, for four to six days."""
+    waits = [next_try(tries, random.Random(tries), ladder=OUTAGE) for tries in range(1, len(OUTAGE) + 1)]
+    assert all(wait is not None and wait <= timedelta(hours=1.5) for wait in waits)
+    assert timedelta(days=4) < sum(filter(None, waits), timedelta()) < timedelta(days=6)
+    assert next_try(len(OUTAGE) + 1, ladder=OUTAGE) is None
 
 
 @given(st.integers(0, 10_000), st.integers())

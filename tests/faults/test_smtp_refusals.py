@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from mailrules import clock
+from mailrules.core.retry import OUTAGE
 from tests.faults.checker import Verdict, check
 from tests.faults.conftest import FULL, Record
 from tests.faults.sending import LOGIN, ExpectClean, ids_of, leaving, places, states
 from tests.faults.stage import SENT_TO, Stage
 from tests.lab.dovecot import Dovecot
+from tests.lab.proxy import FaultProxy
 from tests.lab.smtp import ScriptedSmtp
 
 STEPS = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", ".", "BDAT", "LAST")
@@ -115,6 +117,43 @@ def test_starttls_refused(reply: str, dovecot: Dovecot, tmp_path: Path, record: 
         assert (states(stage)[number], places(stage, number)) == ("later", ["INBOX"])
         assert {c.split(" ")[0].upper() for c in sink.commands} <= {"EHLO", "STARTTLS", "QUIT"}
     record("T6", 1, note="forward, STARTTLS refused")
+
+
+@pytest.mark.timeout(600 if FULL else 120)
+def test_a_server_is_away_for_days(
+    dovecot: Dovecot, tmp_path: Path, full: bool, expect_clean: ExpectClean
+) -> None:
+    """A server that can't be reached does not use up the tries of a message; one that never comes does."""
+    with ScriptedSmtp(("8BITMIME",)) as sink, FaultProxy(("127.0.0.1", sink.port)) as proxy:
+        stage = Stage(dovecot, sink, tmp_path, leaving("forward"), smtp_port=proxy.port)
+        stage.baseline()
+        number = stage.deliver()
+        proxy.refuse()
+        for _ in range(8):  # more than a message has tries
+            stage.run()
+            assert states(stage)[number] == "later"
+            stage.time_passes()
+        proxy.refuse(False)
+        sink.replies["RCPT"] = ["451 4.7.1 greylisted"] * 5 + [None]
+        for _ in range(5):
+            stage.run()
+            assert states(stage)[number] == "later"
+            stage.time_passes()
+        stage.settle()
+        expect_clean("T6", check(stage), "forward, the server is away")
+        if not full:
+            return
+
+        never = stage.deliver()
+        proxy.refuse()
+        for _ in range(len(OUTAGE) + 1):
+            assert states(stage).get(never, "later") == "later"
+            stage.run()
+            stage.time_passes()
+        assert (states(stage)[never], places(stage, never)) == ("failed", ["INBOX"])
+        proxy.refuse(False)
+        stage.settle()
+        expect_clean("T6", check(stage), "forward, the server is away")
 
 
 @pytest.mark.parametrize("name", ["forward", "redirect"])

@@ -196,10 +196,12 @@ class Desk(Journal):
                 values: dict[str, Any] = {"tries": 0, "next_try": None, "ended_at": None}
                 if row.rendered:
                     values["state"] = "planned"
-                    if "recipients" in row.detail:  # who has it keeps it; the others are tried anew
-                        settled = row.detail["recipients"].items()
+                    detail = {**row.detail, "unreached": 0} if "unreached" in row.detail else row.detail
+                    if "recipients" in detail:  # who has it keeps it; the others are tried anew
+                        settled = detail["recipients"].items()
                         has_it = {to: said for to, said in settled if said.get("state") == "done"}
-                        values["detail"] = {**row.detail, "recipients": has_it}
+                        detail = {**detail, "recipients": has_it}
+                    values["detail"] = detail
                 else:
                     self._judge_again(connection, row, at)
                     values |= {

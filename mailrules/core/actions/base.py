@@ -110,6 +110,7 @@ class Outcome:
     state: State
     detail: Mapping[str, Any] = field(default_factory=dict)
     retry_after: float | None = None  # seconds, with `later`
+    unreached: bool = False  # with `later`: it never came to the message, which may be as good as any
     answers: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # (action, arguments)
 
 
