@@ -248,11 +248,11 @@ class Stage:
         return list(self.store.log(LogQuery(states=OPEN_STATES)))
 
     # -- what the world shows -----------------------------------------------------------------------
-    def look(self) -> dict[str, list[tuple[int, frozenset[str]]]]:
-        """Each mailbox: the numbers in it, with flags."""
+    def look(self, *more: str) -> dict[str, list[tuple[int, frozenset[str]]]]:
+        """Each mailbox, and `more`: the numbers in it, with flags."""
         found: dict[str, list[tuple[int, frozenset[str]]]] = {}
         with self.server.session(self.user) as client:
-            for mailbox in ("INBOX", "There", "Copies", "Trash", "Archive"):
+            for mailbox in ("INBOX", "There", "Copies", "Trash", "Archive", *more):
                 if client.select(f'"{mailbox}"', readonly=True)[0] != "OK":
                     continue
                 _, answer = client.uid("FETCH", "1:*", f"(FLAGS BODY.PEEK[HEADER.FIELDS ({KEY})])")
