@@ -38,7 +38,7 @@ def _of_kind(kind: str) -> Scenario:
     return dataclasses.replace(scenario, rules=rules)
 
 
-@pytest.mark.timeout(4 * 3600 if FULL else 240)
+@pytest.mark.timeout(4 * 3600 if FULL else 300)
 def test_a_worker_that_is_killed_again_and_again(
     dovecot: Dovecot, sink: SmtpSink, tmp_path: Path, expect_clean: Callable[..., None]
 ) -> None:

@@ -120,7 +120,7 @@ def _numbers(client: imaplib.IMAP4) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.timeout(1800 if FULL else 180)
+@pytest.mark.timeout(3600 if FULL else 300)
 @pytest.mark.parametrize("name", ["everything", "everything-without-MOVE"])
 def test_neighbours(
     name: str,
