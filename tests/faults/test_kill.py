@@ -24,7 +24,7 @@ SEED = 2026
 ACCOUNTS = 3
 RATE = 20.0
 """Messages a second, over all accounts."""
-BACKLOG = 400
+BACKLOG = 400 if FULL else 80
 """No more come while so many wait: a worker that is dead half of the time falls behind."""
 KINDS = ("flag", "copy", "forward", "script", "move", "everything")
 
