@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs lock clean systemd-analyze dovecot hoodiecrow gcc
+.PHONY: help demo test faults check format docs lock clean systemd-analyze dovecot hoodiecrow gcc
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ demo: $(RUNTIME) ## Watch sample mail being filed: an IMAP server inside, no acc
 
 test: $(DEVELOPMENT) dovecot hoodiecrow systemd-analyze gcc ## Run the tests (TESTS=tests/core for some of them)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+faults: $(DEVELOPMENT) dovecot ## Every fault at its full figures, for hours (ARGS="-k kill" for some of them)
+	@MAILRULES_FAULTS=full $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(DEVELOPMENT) systemd-analyze ## Lint, format, types, the systemd unit's exposure
 	$(BIN)/ruff check .

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import pytest
@@ -24,15 +25,15 @@ FULL = os.environ.get("MAILRULES_FAULTS") == "full"
 @dataclass
 class Row:
     test: str
+    note: str = ""
     runs: int = 0
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
     unknown: int = 0
-    note: str = ""
 
 
-_rows: dict[tuple[str, str], Row] = {}
+FIGURES = ("runs", "lost", "doubled", "wrong", "unknown")
 
 
 class Record(Protocol):
@@ -43,7 +44,7 @@ class Record(Protocol):
 
 
 @pytest.fixture
-def record() -> Record:
+def record(request: pytest.FixtureRequest) -> Record:
     """Add to a row of the table that is shown at the end: one row a test and note."""
 
     def add(
@@ -56,12 +57,9 @@ def record() -> Record:
         unknown: int = 0,
         note: str = "",
     ) -> None:
-        row = _rows.setdefault((test, note), Row(test, note=note))
-        row.runs += runs
-        row.lost += lost
-        row.doubled += doubled
-        row.wrong += wrong
-        row.unknown += unknown
+        # With the test's report it also comes from pytest-xdist's processes.
+        row = Row(test, note, runs, lost, doubled, wrong, unknown)
+        request.node.user_properties.append(("faults", asdict(row)))
 
     return add
 
@@ -105,23 +103,50 @@ def sink() -> Iterator[SmtpSink]:
         yield server
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table: test, runs, lost, doubled, wrong, unknown."""
-    if not _rows:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table: test, runs, lost, doubled, wrong, unknown. In full it is also in build/faults.md."""
+    rows = _rows(terminalreporter)
+    if not rows:
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title="faults" if FULL else "faults (a slice)", title_justify="left")
     table.add_column("test")
-    for name in ("runs", "lost", "doubled", "wrong", "unknown"):
+    for name in FIGURES:
         table.add_column(name, justify="right")
     table.add_column("note")
-    for row in sorted(
-        _rows.values(), key=lambda row: (int("".join(filter(str.isdigit, row.test)) or 0), row.test)
-    ):
+    for row in rows:
         style = "red" if row.lost or row.doubled or row.wrong else None
-        figures = (row.runs, row.lost, row.doubled, row.wrong, row.unknown)
-        table.add_row(row.test, *map(str, figures), row.note, style=style)
+        table.add_row(row.test, *(str(getattr(row, name)) for name in FIGURES), row.note, style=style)
     terminalreporter.write_line("")
     Console(file=terminalreporter._tw._file, width=110).print(table)
+    if FULL:
+        path = config.rootpath / "build" / "faults.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(_markdown(rows))
+        terminalreporter.write_line(f"the table is in {path.relative_to(config.rootpath)}")
+
+
+def _rows(terminalreporter: Any) -> list[Row]:
+    """What the tests have recorded: rows of the same test and note are one."""
+    rows: dict[tuple[str, str], Row] = {}
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", "") != "call":
+            continue
+        for name, recorded in report.user_properties:
+            if name == "faults":
+                row = rows.setdefault(
+                    (recorded["test"], recorded["note"]), Row(recorded["test"], recorded["note"])
+                )
+                for figure in FIGURES:
+                    setattr(row, figure, getattr(row, figure) + recorded[figure])
+    return sorted(rows.values(), key=lambda r: (int("".join(filter(str.isdigit, r.test)) or 0), r.test))
+
+
+def _markdown(rows: Iterable[Row]) -> str:
+    lines = [f"| test | {' | '.join(FIGURES)} | note |", f"|---|{'---:|' * len(FIGURES)}---|"]
+    for row in rows:
+        figures = " | ".join(str(getattr(row, name)) for name in FIGURES)
+        lines.append(f"| {row.test} | {figures} | {row.note} |")
+    return "\n".join(lines) + "\n"

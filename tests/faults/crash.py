@@ -78,11 +78,12 @@ def _journal(points: Points) -> None:
     real = Database.write
 
     @contextmanager
-    def write(self: Database) -> Iterator[Connection]:
+    def write(self: Database, **options: Any) -> Iterator[Connection]:
         caller = sys._getframe(2)  # contextlib stands between
-        label = f"journal {caller.f_code.co_name} {caller.f_locals.get('to', '')}".strip()
+        name = caller.f_code.co_qualname.split(".<locals>")[0].rpartition(".")[2]
+        label = f"journal {name} {caller.f_locals.get('to', '')}".strip()
         points.reach(f"{label}: before")
-        with real(self) as connection:
+        with real(self, **options) as connection:
             yield connection
             points.reach(f"{label}: inside")
         points.reach(f"{label}: after")

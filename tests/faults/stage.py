@@ -201,7 +201,7 @@ class Stage:
         """One pass in this process, as `run --once` does. What fails is in the results' `errors`."""
         if self._house is None:
             self._house = House(configuration.load(self.directory / "rules.yaml"), self.store)
-            self._house.keep_rules()
+            begin(self._house)
         self.house.forget("lab")
         return run_once(self.house, done=lambda _: None)
 
@@ -211,8 +211,9 @@ class Stage:
         return self._house
 
     def time_passes(self) -> None:
-        """Whatever waits for its next try is due now."""
+        """Whatever waits for its next try is due now, and what died lately died long ago."""
         with self.store._database.write() as connection:
+            connection.execute(text("DELETE FROM meta WHERE name = 'found_out'"))
             connection.execute(text("UPDATE effect SET next_try = 0 WHERE state = 'later'"))
             connection.execute(text("UPDATE message SET next_try = 0 WHERE state = 'waiting'"))
 
@@ -232,6 +233,9 @@ class Stage:
         """What a person would decide now. Whether anything is still open."""
         entries = self.open_entries()
         for entry in entries:
+            row = self.store.effect(entry["id"])
+            if row is None or row.state != entry["state"]:
+                continue  # what was decided for another one has changed it
             if entry["state"] == "unknown":
                 self.unknown.add((number_of(entry["subject"]), entry["action"]))
                 self.store.skip([entry["id"]], at=_now())
@@ -248,11 +252,11 @@ class Stage:
         return list(self.store.log(LogQuery(states=OPEN_STATES)))
 
     # -- what the world shows -----------------------------------------------------------------------
-    def look(self) -> dict[str, list[tuple[int, frozenset[str]]]]:
-        """Each mailbox: the numbers in it, with flags."""
+    def look(self, *more: str) -> dict[str, list[tuple[int, frozenset[str]]]]:
+        """Each mailbox, and `more`: the numbers in it, with flags."""
         found: dict[str, list[tuple[int, frozenset[str]]]] = {}
         with self.server.session(self.user) as client:
-            for mailbox in ("INBOX", "There", "Copies", "Trash", "Archive"):
+            for mailbox in ("INBOX", "There", "Copies", "Trash", "Archive", *more):
                 if client.select(f'"{mailbox}"', readonly=True)[0] != "OK":
                     continue
                 _, answer = client.uid("FETCH", "1:*", f"(FLAGS BODY.PEEK[HEADER.FIELDS ({KEY})])")
@@ -274,6 +278,11 @@ class Stage:
             for number in [_number_in(received.content)]
             if number in ours
         ]
+
+
+def begin(house: House) -> None:
+    """What a process does first that is going to work on mail."""
+    getattr(house, "begin", house.keep_rules)()
 
 
 def numbered(number: int, *, subject: str = "lab") -> bytes:

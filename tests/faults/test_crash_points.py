@@ -20,7 +20,7 @@ PAIRS = 220 if FULL else 9
 NOTE = "pairs of deaths, all kinds of effects"
 
 
-@pytest.mark.timeout(3600 if FULL else 120)
+@pytest.mark.timeout(3 * 3600 if FULL else 300)
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_a_process_that_dies_twice(
     name: str,

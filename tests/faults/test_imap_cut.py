@@ -24,7 +24,7 @@ _EFFECT = re.compile(rb"UID (?:STORE|COPY|MOVE|EXPUNGE) [^\r]*\r\n")
 _ANSWER = re.compile(rb"[^\n]*(?:COPYUID|EXPUNGE|Store completed|Move completed|Copy completed)[^\n]*\n")
 
 
-@pytest.mark.timeout(3600 if FULL else 120)
+@pytest.mark.timeout(3 * 3600 if FULL else 300)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("name", EVERY)
 def test_the_connection_is_cut(
