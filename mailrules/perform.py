@@ -19,11 +19,11 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from mailrules import clock
-from mailrules.adapters.store import LARGEST_SET, EffectRow, Fenced, State, Store, StoreError
+from mailrules.adapters.store import ACTING, LARGEST_SET, EffectRow, Fenced, State, Store, StoreError, doing
 from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.retry import next_try
-from mailrules.recovery import MOVES, World, settled
+from mailrules.recovery import MOVES, World, begun_of, settled
 
 log = logging.getLogger("mailrules.run")
 
@@ -119,8 +119,15 @@ class Performer:
 
     def _settle(self, rows: list[EffectRow]) -> list[EffectRow]:
         """What an earlier try left unfinished is settled first; gives those still to be done."""
-        ended = settled(self.world, rows)
-        self._end([row for row in rows if row.id in ended], ended)
+        begun = begun_of(rows)
+        if not begun:
+            return rows
+        mine = (self.account, self.mailbox, _hand(begun[0]))
+        self.store.take(*mine, begun[0].uidvalidity, [row.uid for row in begun])
+        with self.store.held(*mine):
+            ended = settled(self.world, begun)
+            self._end([row for row in begun if row.id in ended], ended)
+        self.store.let_go(*mine)
         return [row for row in rows if row.id not in ended]
 
     def _hold(self, rows: list[EffectRow]) -> bool:
@@ -145,12 +152,13 @@ class Performer:
             return
         rows = self._intend(rows, evidence)
         if rows:
-            try:
-                self._end(rows, self._verb(rows))
-            except Fenced:
-                raise
-            except TransientError as error:
-                self._put_off(rows, error)
+            with self.store.held(self.account, self.mailbox, ACTING):
+                try:
+                    self._end(rows, self._verb(rows))
+                except Fenced:
+                    raise
+                except TransientError as error:
+                    self._put_off(rows, error)
 
     def _put_off(self, rows: Sequence[EffectRow], error: TransientError) -> None:
         """What failed for these alone is tried again later, and the others go on.
@@ -174,8 +182,9 @@ class Performer:
         }
         try:
             return self.store.advance(
-                [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail
-            )
+                [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail,
+                hand=_hand(rows[0]),
+            )  # fmt: skip
         except Fenced:
             if len(rows) == 1:
                 return []
@@ -219,7 +228,10 @@ class Performer:
         mine = self._intend([row], {})
         if not mine:
             return []
-        row = mine[0]
+        with self.store.held(self.account, self.mailbox, _hand(row)):
+            return self._do(mine[0])
+
+    def _do(self, row: EffectRow) -> list[EffectRow]:
         committed = False
 
         def commit() -> None:
@@ -231,7 +243,9 @@ class Performer:
         try:
             outcome: Outcome = verb(row.target_message, row.arguments, commit)
         except Fenced:
-            return []  # paused or decided by a person before the point of no return
+            # paused or decided by a person before the point of no return
+            self.store.let_go(self.account, self.mailbox, _hand(row))
+            return []
         except PermanentError as error:
             outcome = Outcome("failed", {"error": str(error)})
         except TransientError as error:
@@ -274,7 +288,7 @@ class Performer:
         at = clock.now()
         for row in rows:
             by_state[outcomes[row.id].state].append(row)
-        for state, those in by_state.items():
+        for last, (state, those) in enumerate(by_state.items(), 1 - len(by_state)):
             self.store.advance(
                 [row.id for row in those],
                 frm=("planned", "later", "intent", "copied", "commit"),
@@ -282,6 +296,7 @@ class Performer:
                 at=at,
                 detail={row.id: outcomes[row.id].detail for row in those},
                 next_try=self._next_try(those, outcomes, at) if state == "later" else None,
+                hand=_hand(those[0]) if last == 0 else "",
             )
             self.tally.states[state] += len(those)
             for row in those:
@@ -314,6 +329,11 @@ class Performer:
 def _turn(row: EffectRow) -> tuple[bool, int, int]:
     """When an effect's turn comes among those on its message: leaving last."""
     return row.leaves, row.order, row.id
+
+
+def _hand(row: EffectRow) -> str:
+    """The hand that it is in while it is done (`Store.advance`)."""
+    return ACTING if row.action in SET_ACTIONS else doing(row.id)
 
 
 def _where(row: EffectRow) -> str:

@@ -7,6 +7,8 @@
     judged = judge(uids)                    facts, decisions, missing facts, decisions
     rows = store.record(judged)             decisions, planned effects, checkpoint: ONE transaction
     perform(rows)                           in sets, leaving last
+
+and last, one by one, what the process may have died of (R10).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Literal
 from mailrules import clock
 from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import Decided, EffectRow, Store
+from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
 from mailrules.core.decision import Decision
 from mailrules.core.retry import next_try
 from mailrules.core.safe import cut
@@ -37,6 +39,8 @@ OVERLAP = 200
 """UIDs below the checkpoint that every sweep looks at again: some servers show UIDs late (R4)."""
 FULL_SCAN = timedelta(days=1)
 SOON = timedelta(seconds=30)
+SLICE = 1.0
+"""Seconds for suspects before new mail is looked for again: nobody waits longer for their sake (P4)."""
 MARGIN = timedelta(hours=1)
 """After a UIDVALIDITY change, mail that came this long before the last sweep still counts as new (R9)."""
 
@@ -74,51 +78,73 @@ class Run:
     rules_hash: str = ""
     kind: Kind = "new"
     result: RunResult = field(default_factory=RunResult)
+    tried: set[int] = field(default_factory=set)
+    """Suspects that have had their turn."""
 
     def __call__(self) -> RunResult:
         self._settle_baseline()
-        self.finish()
+        self._finish()
         while not self.stopping():
             uids, full = self._sweep()
-            if not uids:
-                self._swept(full)
-                break
-            log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
-            run = self.store.start_run(
-                account=self.account, mailbox=self.mailbox.name, kind=self.kind,
-                rules_hash=self.rules_hash, at=clock.now(),
-            )  # fmt: skip
-            before = (self.result.judged, self.result.matched)
-            # Newest last, as they came; one window at a time, so that what is decided is also done.
-            for start in range(0, len(uids), WINDOW):
-                if self.stopping():
-                    break
-                self._window(run, uids[start : start + WINDOW])
-            self.store.end_run(
-                run, at=clock.now(),
-                judged=self.result.judged - before[0], matched=self.result.matched - before[1],
-            )  # fmt: skip
+            if uids:
+                log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
+                self._judge(uids)
             if not self.stopping():
                 self._swept(full)
+            if not uids and not self._try_suspects():
+                break
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
         self.result.later(due)
         self.result.tally = self.performer.tally
         return self.result
 
-    # -- finding ----------------------------------------------------------------------------------
+    # -- what an earlier run left over --------------------------------------------------------------
     def finish(self) -> None:
-        """Do what an earlier run left over. A dry run leaves it there."""
+        """Do what an earlier run left over, and nothing else. A dry run leaves it there."""
+        self._finish()
+        while self._try_suspects(judging=False):
+            pass
+
+    def _finish(self, suspect: int | None = None) -> None:
+        """Of one suspect, or of all the others."""
         if self.judge.situation.dry_run:
             return
+        others = self._suspects() if suspect is None else ()
         rows = [
             row
-            for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
+            for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now(), uid=suspect)
             if row.uidvalidity == self.mailbox.uidvalidity  # another one's UIDs name other messages
+            and row.uid not in others
         ]
         if rows:
             log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
             self.performer.perform(rows)
 
+    def _suspects(self) -> frozenset[int]:
+        return self.store.suspects(self.account, self.mailbox.name, self.mailbox.uidvalidity)
+
+    def _try_suspects(self, *, judging: bool = True) -> bool:
+        """What was in hand when the process died, each by itself. Gives whether there is more to try."""
+        now, until = clock.now(), clock.timer() + SLICE
+        waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
+        for uid in sorted(self._suspects() - self.tried):
+            if waiting.get(uid, now) > now or (uid in waiting and not judging) or self.stopping():
+                continue
+            if clock.timer() > until:
+                return True
+            with self.store.alone() as mine:
+                if not mine:
+                    self.result.deferred += 1
+                    self.result.later(now)
+                    return False
+                self.tried.add(uid)
+                if uid in waiting:
+                    self._judge([uid])
+                self._finish(uid)
+                self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
+        return False
+
+    # -- finding ------------------------------------------------------------------------------------
     def _settle_baseline(self) -> None:
         """Make sure the journal knows this mailbox as it is now."""
         row = self.store.mailbox(self.account, self.mailbox.name)
@@ -177,7 +203,7 @@ class Run:
         for at in waiting.values():
             if at > now:
                 self.result.later(at)
-        return sorted((found | due) - {uid for uid in waiting if uid not in due}), full
+        return sorted((found | due) - {uid for uid in waiting if uid not in due} - self._suspects()), full
 
     def _swept(self, full: bool) -> None:
         self.store.mark_judged(
@@ -186,7 +212,28 @@ class Run:
         )  # fmt: skip
 
     # -- judging and recording --------------------------------------------------------------------
-    def _window(self, run: int, uids: Sequence[int]) -> None:
+    def _judge(self, uids: Sequence[int]) -> None:
+        run = self.store.start_run(
+            account=self.account, mailbox=self.mailbox.name, kind=self.kind,
+            rules_hash=self.rules_hash, at=clock.now(),
+        )  # fmt: skip
+        before = (self.result.judged, self.result.matched)
+        # Newest last, as they came; one window at a time, so that what is decided is also done.
+        for start in range(0, len(uids), WINDOW):
+            if self.stopping():
+                break
+            window = uids[start : start + WINDOW]
+            mine = (self.account, self.mailbox.name, JUDGING)
+            self.store.take(*mine, self.mailbox.uidvalidity, window)
+            with self.store.held(*mine):  # until `record` has what was decided
+                rows = self._window(run, window)
+            self.performer.perform([row for row in rows if row.state == "planned"])
+        self.store.end_run(
+            run, at=clock.now(),
+            judged=self.result.judged - before[0], matched=self.result.matched - before[1],
+        )  # fmt: skip
+
+    def _window(self, run: int, uids: Sequence[int]) -> list[EffectRow]:
         judged = self.judge.judge(self.mailbox, uids, clock.now())
         acting = [uid for uid, decision in judged.decisions.items() if decision.effects]
         identities = self.judge.identify(self.mailbox, judged, acting)
@@ -211,7 +258,7 @@ class Run:
             )  # fmt: skip
         self.result.judged += len(settled)
         self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
-        self.performer.perform([row for row in rows if row.state == "planned"])
+        return rows
 
     def _say_failed(self, rows: Iterable[EffectRow]) -> None:
         """Effects that could not even be planned count and are told as those that failed."""

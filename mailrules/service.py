@@ -118,7 +118,7 @@ class Service:
     def __init__(self, config: Config, store: Store, *, dry_run: bool = False) -> None:
         self.house = House(config, store, dry_run=dry_run)
         self.house.watching = True
-        self.house.keep_rules()
+        self.house.begin()
         self.poller = Poller()
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
@@ -137,7 +137,9 @@ class Service:
         self.house.stopping.set()
         for desk in list(self.desks.values()):
             desk.stopping.set()
-        return self.poller.stop(grace=grace)
+        clean = self.poller.stop(grace=grace)
+        self.house.store.let_go_of_all()
+        return clean
 
     def _open_desk(self, name: str) -> None:
         desk = AccountDesk(self, name)
