@@ -10,7 +10,7 @@ from typing import Any
 from mailrules import clock
 from mailrules import config as configuration
 from mailrules.adapters.imap.connection import Connection
-from mailrules.adapters.store import Store
+from mailrules.adapters.store import Store, StoreError
 from mailrules.config import Config
 from mailrules.house import House, is_glob
 from mailrules.poller import Poller
@@ -138,7 +138,10 @@ class Service:
         for desk in list(self.desks.values()):
             desk.stopping.set()
         clean = self.poller.stop(grace=grace)
-        self.house.store.let_go_of_all()
+        try:
+            self.house.store.let_go_of_all()
+        except StoreError as error:
+            log.error("%s", error)  # the next start only takes more care than it needs to
         return clean
 
     def _open_desk(self, name: str) -> None:

@@ -169,6 +169,20 @@ class Deaths(Desk):
         with self._database.read() as connection:
             return frozenset(connection.scalars(union(unjudged, half_done)))
 
+    def deadly(self, account: str, mailbox: str, uidvalidity: int) -> frozenset[int]:
+        """UIDs of messages that are quarantined because they kill the process."""
+        with self._database.read() as connection:
+            return frozenset(
+                connection.scalars(
+                    select(message.c.uid).where(
+                        schema.TROUBLED,
+                        message.c.state == "quarantined",
+                        is_(message, _Place(account, mailbox, uidvalidity).key()),
+                        message.c.deaths >= ENOUGH,
+                    )
+                )
+            )
+
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """The turn of one suspect, whichever mailbox it is in; or False: not now, come again.

@@ -70,6 +70,7 @@ def test_the_second_death_alone_quarantines_what_was_judged(store: Store) -> Non
     )  # fmt: skip
     assert 11 in store.judged("work", "INBOX") and 12 not in store.judged("work", "INBOX")
     assert store.suspects("work", "INBOX", 7) == {12}
+    assert store.deadly("work", "INBOX", 7) == {11}
     (entry,) = store.log()
     assert (entry["state"], entry["uid"], entry["action"]) == ("failed", 11, "judge")
     assert entry["detail"]["quarantined"]
@@ -121,6 +122,7 @@ def test_a_decision_starts_anew(store: Store, decision: str) -> None:
         store.bury(at=at(2))
     getattr(store, decision)([row.id], at=at(3))
     assert counts(store) == {} and store.troubled() == []
+    assert store.deadly("work", "INBOX", 7) == frozenset()
     assert store.suspects("work", "INBOX", 7) == ({1} if decision == "retry" else set())
 
 
