@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -41,6 +42,8 @@ FULL_SCAN = timedelta(days=1)
 SOON = timedelta(seconds=30)
 SLICE = 1.0
 """Seconds for suspects before new mail is looked for again: nobody waits longer for their sake (P4)."""
+QUEUE = timedelta(seconds=5)
+"""After which it is asked again whether it is a suspect's turn."""
 MARGIN = timedelta(hours=1)
 """After a UIDVALIDITY change, mail that came this long before the last sweep still counts as new (R9)."""
 
@@ -58,10 +61,10 @@ class RunResult:
     tally: Tally = field(default_factory=Tally)
     due: datetime | None = None
 
-    def later(self, due: datetime | None) -> None:
+    def later(self, due: datetime | None, *, wait: timedelta = SOON) -> None:
         """Something is due then; what is overdue could not be done now and is not tried in a circle."""
         if due is not None:
-            due = max(due, clock.now() + SOON)
+            due = max(due, clock.now() + wait)
         self.due = min(filter(None, (self.due, due)), default=None)
 
 
@@ -88,7 +91,12 @@ class Run:
             uids, full = self._sweep()
             if uids:
                 log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
-                self._judge(uids)
+                with self._recorded() as run:
+                    # Newest last, as they came; one window at a time, so that what is decided is also done.
+                    for start in range(0, len(uids), WINDOW):
+                        if self.stopping():
+                            break
+                        self._window(run, uids[start : start + WINDOW])
             if not self.stopping():
                 self._swept(full)
             if not uids and not self._try_suspects():
@@ -127,21 +135,24 @@ class Run:
         """What was in hand when the process died, each by itself. Gives whether there is more to try."""
         now, until = clock.now(), clock.timer() + SLICE
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
-        for uid in sorted(self._suspects() - self.tried):
-            if waiting.get(uid, now) > now or (uid in waiting and not judging) or self.stopping():
-                continue
-            if clock.timer() > until:
-                return True
-            with self.store.alone() as mine:
-                if not mine:
-                    self.result.deferred += 1
-                    self.result.later(now)
+        unjudged = {uid for uid, at in waiting.items() if at <= now and judging}
+        suspects = self._suspects() - self.tried - (waiting.keys() - unjudged)
+        with self._recorded() if suspects & unjudged else nullcontext(0) as run:
+            for uid in sorted(suspects):
+                if self.stopping():
                     return False
-                self.tried.add(uid)
-                if uid in waiting:
-                    self._judge([uid])
-                self._finish(uid)
-                self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
+                if clock.timer() > until:
+                    return True
+                with self.store.alone() as mine:
+                    if not mine:
+                        self.result.deferred += 1
+                        self.result.later(now, wait=QUEUE)
+                        return False
+                    self.tried.add(uid)
+                    if uid in unjudged:
+                        self._window(run, [uid])
+                    self._finish(uid)
+                    self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
         return False
 
     # -- finding ------------------------------------------------------------------------------------
@@ -212,28 +223,28 @@ class Run:
         )  # fmt: skip
 
     # -- judging and recording --------------------------------------------------------------------
-    def _judge(self, uids: Sequence[int]) -> None:
+    @contextmanager
+    def _recorded(self) -> Iterator[int]:
+        """A row in the run log around windows. Gives its id."""
         run = self.store.start_run(
             account=self.account, mailbox=self.mailbox.name, kind=self.kind,
             rules_hash=self.rules_hash, at=clock.now(),
         )  # fmt: skip
         before = (self.result.judged, self.result.matched)
-        # Newest last, as they came; one window at a time, so that what is decided is also done.
-        for start in range(0, len(uids), WINDOW):
-            if self.stopping():
-                break
-            window = uids[start : start + WINDOW]
-            mine = (self.account, self.mailbox.name, JUDGING)
-            self.store.take(*mine, self.mailbox.uidvalidity, window)
-            with self.store.held(*mine):  # until `record` has what was decided
-                rows = self._window(run, window)
-            self.performer.perform([row for row in rows if row.state == "planned"])
+        yield run
         self.store.end_run(
             run, at=clock.now(),
             judged=self.result.judged - before[0], matched=self.result.matched - before[1],
         )  # fmt: skip
 
-    def _window(self, run: int, uids: Sequence[int]) -> list[EffectRow]:
+    def _window(self, run: int, uids: Sequence[int]) -> None:
+        mine = (self.account, self.mailbox.name, JUDGING)
+        self.store.take(*mine, self.mailbox.uidvalidity, uids)
+        with self.store.held(*mine):  # until `record` has what was decided
+            rows = self._judge(run, uids)
+        self.performer.perform([row for row in rows if row.state == "planned"])
+
+    def _judge(self, run: int, uids: Sequence[int]) -> list[EffectRow]:
         judged = self.judge.judge(self.mailbox, uids, clock.now())
         acting = [uid for uid, decision in judged.decisions.items() if decision.effects]
         identities = self.judge.identify(self.mailbox, judged, acting)
