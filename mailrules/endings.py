@@ -15,6 +15,7 @@ from mailrules.adapters.store import EffectRow, State, Store
 from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.retry import LADDER, OUTAGE, next_try
 from mailrules.recovery import MOVES
+from mailrules.turns import hand_of
 
 log = logging.getLogger("mailrules.run")
 
@@ -46,7 +47,7 @@ class Endings:
         at = clock.now()
         for row in rows:
             by_state[outcomes[row.id].state].append(row)
-        for state, those in by_state.items():
+        for last, (state, those) in enumerate(by_state.items(), 1 - len(by_state)):
             self.store.advance(
                 [row.id for row in those],
                 frm=("planned", "later", "intent", "copied", "commit"),
@@ -54,6 +55,7 @@ class Endings:
                 at=at,
                 detail={row.id: _detail(row, outcomes[row.id]) for row in those},
                 next_try=_next_try(those, outcomes, at) if state == "later" else None,
+                hand=hand_of(those[0]) if last == 0 else "",
             )
             self.tally.add(state, len(those))
             for row in those:

@@ -73,6 +73,21 @@ class House:
         """What a person has paused: `*`, `rule:NAME`, `account:NAME`, `mailbox:ACCOUNT/NAME`."""
         return self._store.paused() if self._store is not None else frozenset()
 
+    def begin(self) -> None:
+        """What a process does first that is going to work on mail, and does once: look what the last one
+        died of, and keep the rules' text."""
+        buried = self.store.bury(at=clock.now())
+        if buried.suspects:
+            log.warning(
+                "mailrules died with %d messages in hand: those are done last, one at a time", buried.suspects
+            )
+        if buried.found_out is not None:
+            log.error(
+                "%s/%s uid=%d quarantined: mailrules has died twice of it. `mailrules status` shows it.",
+                *buried.found_out,
+            )
+        self.keep_rules()
+
     def keep_rules(self) -> None:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were."""
         for rule in self.config.rules:

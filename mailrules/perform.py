@@ -11,26 +11,23 @@ A lost connection raises TransientError and leaves rows at `intent`; the next ru
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from mailrules import clock
-from mailrules.adapters.store import EffectRow, Fenced, State, Store, StoreError
+from mailrules.adapters.store import ACTING, EffectRow, Fenced, State, Store, StoreError
 from mailrules.core.actions.base import Errand, Outcome
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import MessageKey
 from mailrules.endings import Endings, Tally
 from mailrules.errands import Errands, Returns
-from mailrules.recovery import MOVES, World, settled
-from mailrules.turns import Turns, sets
+from mailrules.recovery import MOVES, World, begun_of, settled
+from mailrules.turns import NOTES, SET_ACTIONS, Turns, hand_of, sets
 
 log = logging.getLogger("mailrules.run")
 
-SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "delete"}
-"""Done for many messages with one command; the others one by one, with their commit point."""
-NOTES = frozenset({"log", "keep"})
-"""Done by being recorded."""
 Back = tuple[int, list[EffectRow]]
 """An errand that is back: the UID of its message, and what a script asked for."""
 
@@ -118,6 +115,15 @@ class Performer:
                 free.append(row)
         return free
 
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Within it, `perform` waits for its errands."""
+        before, self.wait = self.wait, True
+        try:
+            yield
+        finally:
+            self.wait = before
+
     # -- one set ----------------------------------------------------------------------------------
     def _perform_set(self, rows: list[EffectRow], turns: Turns) -> None:
         """Perform rows of the same action and arguments."""
@@ -141,8 +147,15 @@ class Performer:
 
     def _settle(self, rows: list[EffectRow]) -> list[EffectRow]:
         """What an earlier try left unfinished is settled first; gives those still to be done."""
-        ended = settled(self.world, rows)
-        self._end([row for row in rows if row.id in ended], ended)
+        begun = begun_of(rows)
+        if not begun:
+            return rows
+        mine = (self.account, self.mailbox, hand_of(begun[0]))
+        self.store.take(*mine, begun[0].uidvalidity, [row.uid for row in begun])
+        with self.store.held(*mine):
+            ended = settled(self.world, begun)
+            self._end([row for row in begun if row.id in ended], ended)
+        self.store.let_go(*mine)
         return [row for row in rows if row.id not in ended]
 
     def _hold(self, rows: list[EffectRow]) -> bool:
@@ -167,12 +180,13 @@ class Performer:
             return
         rows = self._intend(rows, evidence)
         if rows:
-            try:
-                self._end(rows, self._verb(rows))
-            except Fenced:
-                raise
-            except TransientError as error:
-                self._put_off(rows, error)
+            with self.store.held(self.account, self.mailbox, ACTING):
+                try:
+                    self._end(rows, self._verb(rows))
+                except Fenced:
+                    raise
+                except TransientError as error:
+                    self._put_off(rows, error)
 
     def _put_off(self, rows: Sequence[EffectRow], error: TransientError) -> None:
         """What failed for these alone is tried again later, and the others go on.
@@ -196,8 +210,9 @@ class Performer:
         }
         try:
             return self.store.advance(
-                [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail
-            )
+                [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail,
+                hand=hand_of(rows[0]),
+            )  # fmt: skip
         except Fenced:
             if len(rows) == 1:
                 return []
@@ -236,6 +251,12 @@ class Performer:
             detail={row.id: copied[row.uid].detail for row in proven},
         )
 
+    def _let_go(self, row: EffectRow) -> None:
+        try:
+            self.store.let_go(self.account, self.mailbox, hand_of(row))
+        except StoreError as error:
+            log.error("%s", error)  # the next start only takes more care than it needs to
+
     def _end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome]) -> None:
         self.endings.end(rows, outcomes)
 
@@ -264,14 +285,15 @@ class Performer:
 
     def _errand(self, row: EffectRow) -> Errand | None:
         verb = getattr(self.world, row.action)
-        try:
-            errand: Errand = verb(row.target_message, row.arguments)
-        except PermanentError as error:
-            self._end_one(row, Outcome("failed", {"error": str(error)}))
-            return None
-        except TransientError as error:
-            self._put_off([row], error)
-            return None
+        with self.store.held(self.account, self.mailbox, hand_of(row)):
+            try:
+                errand: Errand = verb(row.target_message, row.arguments)
+            except PermanentError as error:
+                self._end_one(row, Outcome("failed", {"error": str(error)}))
+                return None
+            except TransientError as error:
+                self._put_off([row], error)
+                return None
         return errand
 
     def _start(self, row: EffectRow, errand: Errand) -> bool:
@@ -300,7 +322,8 @@ class Performer:
         try:
             outcome = errand(commit)
         except Fenced:
-            return []  # paused or decided by a person before the point of no return
+            self._let_go(row)  # paused or decided by a person before the point of no return
+            return []
         except (PermanentError, TransientError) as error:
             outcome = _broken_off(error, str(error), committed=committed)
         except Exception as bug:
@@ -316,6 +339,7 @@ class Performer:
             self._end_one(row, outcome)
         except TransientError as error:
             # It can't be written down: found at `intent` it is done anew, at `commit` it is unknown.
+            self._let_go(row)
             log.error("%s/%s uid=%d rule=%s: %s", self.account, self.mailbox, row.uid, row.rule, error)
         return []
 

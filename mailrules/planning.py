@@ -251,7 +251,8 @@ class Planner:
                 return
             self.house.finish(account, connection, name)
             mailbox = connection.select(name)
-            total = mailbox.uids()
+            deadly = self.house.store.deadly(account, name, mailbox.uidvalidity)
+            total = [uid for uid in mailbox.uids() if uid not in deadly]
             if self.house.watching and name in self.house.state(account).watched:
                 judged = self.house.store.judged(account, name)  # what came just now is the watcher's
                 total = [uid for uid in total if uid in judged]

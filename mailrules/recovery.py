@@ -45,12 +45,17 @@ class World(Effects, Protocol):
         """Take messages out whose copy in the destination is proven."""
 
 
+def begun_of(rows: Sequence[EffectRow]) -> list[EffectRow]:
+    """Those that an earlier try may have done."""
+    return [row for row in rows if row.state in BEGUN or "destination" in row.detail]
+
+
 def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
     """How those that were begun ended, by id. Those that are to be done, or done again, are absent.
 
     Raises TransientError if the server can't be asked.
     """
-    begun = [row for row in rows if row.state in BEGUN or "destination" in row.detail]
+    begun = begun_of(rows)
     if not begun:
         return {}
     present = world.present([row.uid for row in begun])

@@ -7,13 +7,16 @@
     judged = judge(uids)                    facts, decisions, missing facts, decisions
     rows = store.record(judged)             decisions, planned effects, checkpoint: ONE transaction
     perform(rows)                           in sets, leaving last
+
+and last, one by one, what the process may have died of (R10).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -21,7 +24,7 @@ from typing import Literal
 from mailrules import clock
 from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import Decided, EffectRow, Store
+from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
 from mailrules.baseline import WINDOW, Baseline
 from mailrules.core.decision import Decision
 from mailrules.core.retry import next_try
@@ -37,6 +40,10 @@ OVERLAP = 200
 """UIDs below the checkpoint that every sweep looks at again: some servers show UIDs late (R4)."""
 FULL_SCAN = timedelta(days=1)
 SOON = timedelta(seconds=30)
+SLICE = 1.0
+"""Seconds for suspects before new mail is looked for again: nobody waits longer for their sake (P4)."""
+QUEUE = timedelta(seconds=5)
+"""After which it is asked again whether it is a suspect's turn."""
 
 Kind = Literal["new", "once", "apply", "schedule"]
 
@@ -52,10 +59,10 @@ class RunResult:
     tally: Tally = field(default_factory=Tally)
     due: datetime | None = None
 
-    def later(self, due: datetime | None) -> None:
+    def later(self, due: datetime | None, *, wait: timedelta = SOON) -> None:
         """Something is due then; what is overdue could not be done now and is not tried in a circle."""
         if due is not None:
-            due = max(due, clock.now() + SOON)
+            due = max(due, clock.now() + wait)
         self.due = min(filter(None, (self.due, due)), default=None)
 
 
@@ -72,47 +79,49 @@ class Run:
     rules_hash: str = ""
     kind: Kind = "new"
     result: RunResult = field(default_factory=RunResult)
+    tried: set[int] = field(default_factory=set)
+    """Suspects that have had their turn."""
 
     def __call__(self) -> RunResult:
         self._settle_baseline()
-        self.finish()
+        self._finish()
         while not self.stopping():
             uids, full = self._sweep()
-            if not uids:
-                self._swept(full)
-                break
-            log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
-            run = self.store.start_run(
-                account=self.account, mailbox=self.mailbox.name, kind=self.kind,
-                rules_hash=self.rules_hash, at=clock.now(),
-            )  # fmt: skip
-            before = (self.result.judged, self.result.matched)
-            # Newest last, as they came; one window at a time, so that what is decided is also done.
-            for start in range(0, len(uids), WINDOW):
-                if self.stopping():
-                    break
-                self._window(run, uids[start : start + WINDOW])
-            self.store.end_run(
-                run, at=clock.now(),
-                judged=self.result.judged - before[0], matched=self.result.matched - before[1],
-            )  # fmt: skip
+            if uids:
+                log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
+                with self._recorded() as run:
+                    # Newest last, as they came; one window at a time, so that what is decided is also done.
+                    for start in range(0, len(uids), WINDOW):
+                        if self.stopping():
+                            break
+                        self._window(run, uids[start : start + WINDOW])
             if not self.stopping():
                 self._swept(full)
+            if not uids and not self._try_suspects():
+                break
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
         self.result.later(due)
         self.result.tally = self.performer.tally
         return self.result
 
-    # -- finding ----------------------------------------------------------------------------------
+    # -- what an earlier run left over --------------------------------------------------------------
     def finish(self) -> None:
-        """Do what an earlier run left over. A dry run leaves it there."""
+        """Do what an earlier run left over, and nothing else. A dry run leaves it there."""
+        self._finish()
+        while self._try_suspects(judging=False):
+            pass
+
+    def _finish(self, suspect: int | None = None) -> None:
+        """Of one suspect, or of all the others."""
         if self.judge.situation.dry_run:
             return
         under_way = self.performer.errands.under_way()  # before the journal is read
+        others = self._suspects() if suspect is None else ()
         rows = [
             row
-            for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
+            for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now(), uid=suspect)
             if row.uidvalidity == self.mailbox.uidvalidity  # another one's UIDs name other messages
+            and row.uid not in others
         ]
         busy = {row.uid for row in rows if row.id in under_way}  # their other effects wait, too
         rows = [row for row in rows if row.uid not in busy]
@@ -120,6 +129,35 @@ class Run:
             log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
             self.performer.perform(rows)
 
+    def _suspects(self) -> frozenset[int]:
+        return self.store.suspects(self.account, self.mailbox.name, self.mailbox.uidvalidity)
+
+    def _try_suspects(self, *, judging: bool = True) -> bool:
+        """What was in hand when the process died, each by itself. Gives whether there is more to try."""
+        now, until = clock.now(), clock.timer() + SLICE
+        waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
+        unjudged = {uid for uid, at in waiting.items() if at <= now and judging}
+        suspects = self._suspects() - self.tried - (waiting.keys() - unjudged)
+        with self._recorded() if suspects & unjudged else nullcontext(0) as run:
+            for uid in sorted(suspects):
+                if self.stopping():
+                    return False
+                if clock.timer() > until:
+                    return True
+                with self.store.alone() as mine:
+                    if not mine:
+                        self.result.deferred += 1
+                        self.result.later(now, wait=QUEUE)
+                        return False
+                    self.tried.add(uid)
+                    with self.performer.patient():  # its script, too, has ended when the turn ends
+                        if uid in unjudged:
+                            self._window(run, [uid])
+                        self._finish(uid)
+                    self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
+        return False
+
+    # -- finding ------------------------------------------------------------------------------------
     def _settle_baseline(self) -> None:
         """Make sure the journal knows this mailbox as it is now; that may have paused it."""
         baseline = Baseline(self.store, self.account, self.mailbox, self.judge)
@@ -144,7 +182,7 @@ class Run:
         for at in waiting.values():
             if at > now:
                 self.result.later(at)
-        return sorted((found | due) - {uid for uid in waiting if uid not in due}), full
+        return sorted((found | due) - {uid for uid in waiting if uid not in due} - self._suspects()), full
 
     def _swept(self, full: bool) -> None:
         self.store.mark_judged(
@@ -153,7 +191,28 @@ class Run:
         )  # fmt: skip
 
     # -- judging and recording --------------------------------------------------------------------
+    @contextmanager
+    def _recorded(self) -> Iterator[int]:
+        """A row in the run log around windows. Gives its id."""
+        run = self.store.start_run(
+            account=self.account, mailbox=self.mailbox.name, kind=self.kind,
+            rules_hash=self.rules_hash, at=clock.now(),
+        )  # fmt: skip
+        before = (self.result.judged, self.result.matched)
+        yield run
+        self.store.end_run(
+            run, at=clock.now(),
+            judged=self.result.judged - before[0], matched=self.result.matched - before[1],
+        )  # fmt: skip
+
     def _window(self, run: int, uids: Sequence[int]) -> None:
+        mine = (self.account, self.mailbox.name, JUDGING)
+        self.store.take(*mine, self.mailbox.uidvalidity, uids)
+        with self.store.held(*mine):  # until `record` has what was decided
+            rows = self._judge(run, uids)
+        self.performer.perform([row for row in rows if row.state == "planned"])
+
+    def _judge(self, run: int, uids: Sequence[int]) -> list[EffectRow]:
         judged = self.judge.judge(self.mailbox, uids, clock.now())
         acting = [uid for uid, decision in judged.decisions.items() if decision.effects]
         identities = self.judge.identify(self.mailbox, judged, acting)
@@ -178,7 +237,7 @@ class Run:
             )  # fmt: skip
         self.result.judged += len(settled)
         self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
-        self.performer.perform([row for row in rows if row.state == "planned"])
+        return rows
 
     def _say_failed(self, rows: Iterable[EffectRow]) -> None:
         """Effects that could not even be planned count and are told as those that failed."""

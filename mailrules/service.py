@@ -131,7 +131,7 @@ class Service:
         self.house = House(config, store, dry_run=dry_run)
         self.house.watching = True
         self.house.errands.left_alone = self._wake_account
-        self.house.keep_rules()
+        self.house.begin()
         self.poller = Poller()
         self.outage = Outage()
         self.desks: dict[str, AccountDesk] = {}
@@ -156,7 +156,12 @@ class Service:
         for desk in list(self.desks.values()):
             desk.stopping.set()
         clean = self.poller.stop(grace=grace, patience=5.0)
-        return self.house.errands.wait(until - clock.timer()) and clean
+        clean = self.house.errands.wait(until - clock.timer()) and clean
+        try:
+            self.house.store.let_go_of_all()
+        except StoreError as error:
+            log.error("%s", error)  # the next start only takes more care than it needs to
+        return clean
 
     def _open_desk(self, name: str) -> None:
         desk = AccountDesk(self, name)

@@ -97,6 +97,6 @@ def _alone(lock: Any, config: Config, directory: Any, arguments: Mapping[str, An
 
     with lock, Store.open(directory) as store:
         house = House(config, store)
-        house.keep_rules()
+        house.begin()
         end_within(house, 8.0)
         yield from apply(house, arguments)

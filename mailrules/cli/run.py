@@ -120,7 +120,7 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
 
     assert isinstance(store, Store)
     house = House(config, store, dry_run=dry_run)
-    house.keep_rules()
+    house.begin()
     end_within(house, 8.0)
 
     def done(result: OnceResult) -> None:

@@ -6,6 +6,7 @@ may read it at the same time.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,10 +24,12 @@ from mailrules.adapters.store.database import (
     StoreMissing,
     file_of,
 )
-from mailrules.adapters.store.desk import JUDGE, Desk, covering, in_words
+from mailrules.adapters.store.deaths import Buried, Deaths
+from mailrules.adapters.store.desk import JUDGE, covering, in_words
 from mailrules.adapters.store.effects import LARGEST_SET
 from mailrules.adapters.store.generation import FILE as GENERATION
 from mailrules.adapters.store.generation import Generation
+from mailrules.adapters.store.hands import ACTING, JUDGING, Hands, doing
 from mailrules.adapters.store.journal import Fenced
 from mailrules.adapters.store.mailboxes import Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
@@ -47,12 +50,14 @@ from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
 from mailrules.adapters.store.upsert import upsert
 
 
-class Store(Mailboxes, Recording, Desk, Renumbering, Resync, RunLog):
+class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
     def __init__(self, database: Database, instance: str) -> None:
         self._database = database
         self._instance = instance
+        self._turn, self._next = threading.Lock(), threading.Lock()
+        self._resting = float("-inf")
 
     @classmethod
     def open(cls, state: str | Path, *, read_only: bool = False, put_back: bool = False) -> Self:
@@ -133,11 +138,14 @@ class Store(Mailboxes, Recording, Desk, Renumbering, Resync, RunLog):
 
 
 __all__ = [
+    "ACTING",
     "FILE",
     "GENERATION",
     "JUDGE",
+    "JUDGING",
     "LARGEST_SET",
     "STATES",
+    "Buried",
     "Decided",
     "EffectRow",
     "Fenced",
@@ -155,6 +163,7 @@ __all__ = [
     "StoreMissing",
     "Troubled",
     "covering",
+    "doing",
     "in_words",
     "timestamp",
 ]

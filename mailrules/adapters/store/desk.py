@@ -214,7 +214,7 @@ class Desk(Journal):
                 connection.execute(
                     update(message)
                     .where(is_(message, _key(row)), message.c.state == "quarantined")
-                    .values(state="judged", error=None, tries=0)
+                    .values(state="judged", error=None, tries=0, deaths=0)
                 )
         return [row for row in map(self.effect, ids) if row is not None]
 
@@ -222,7 +222,9 @@ class Desk(Journal):
         key = _key(row)
         remove_from_judged(connection, row.account, row.mailbox, row.uidvalidity, row.uid)
         connection.execute(
-            update(message).where(is_(message, key)).values(state="waiting", tries=0, next_try=at, error=None)
+            update(message)
+            .where(is_(message, key))
+            .values(state="waiting", tries=0, deaths=0, next_try=at, error=None)
         )
         # What was planned beside it is planned anew; what may happen only once keeps its place.
         stale = connection.scalars(
@@ -250,7 +252,7 @@ class Desk(Journal):
                 connection.execute(
                     update(message)
                     .where(is_(message, _key(row)), message.c.state == "quarantined")
-                    .values(state="judged", error=None)
+                    .values(state="judged", error=None, deaths=0)
                 )
         return [row for row in map(self.effect, ids) if row is not None]
 

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.effects import LARGEST_SET, chunks, row_of, select_effects
+from mailrules.adapters.store.hands import hold, put_down
 from mailrules.adapters.store.memory import Memory
 from mailrules.adapters.store.rows import EffectRow, State
 from mailrules.adapters.store.schema import OPEN, effect
@@ -79,8 +80,13 @@ class Journal(Memory):
     _database: Database
     _instance: str
 
-    def unfinished(self, account: str, mailbox: str, *, now: datetime) -> list[EffectRow]:
-        """What is to be done or to be recovered, by message, leaving last. `later` only when it is due."""
+    def unfinished(
+        self, account: str, mailbox: str, *, now: datetime, uid: int | None = None
+    ) -> list[EffectRow]:
+        """What is to be done or to be recovered, by message, leaving last. `later` only when it is due.
+
+        Of one message, if `uid` is given.
+        """
         query = (
             select_effects()
             .where(
@@ -92,6 +98,8 @@ class Journal(Memory):
             )
             .order_by(effect.c.uidvalidity, effect.c.uid, effect.c.leaves, effect.c.place, effect.c.id)
         )
+        if uid is not None:
+            query = query.where(effect.c.uid == uid)
         with self._database.read() as connection:
             return [row_of(r) for r in connection.execute(query).mappings()]
 
@@ -129,18 +137,28 @@ class Journal(Memory):
         at: datetime,
         detail: Mapping[int, Mapping[str, Any]] | None = None,
         next_try: datetime | None = None,
+        hand: str = "",
     ) -> list[EffectRow]:
         """One arrow for a set, in one transaction. Gives the rows as they are now, in the order of `ids`.
 
         Raises Fenced, with nothing written, if one of them is not in `frm`. `detail` is merged into what
         is there. Going to `intent` counts a try before the attempt, so that one which kills the process
-        counts too. Raises StoreFull; to `intent` already while room is short.
+        counts too, and takes their messages in `hand`; any other arrow that names a hand empties it. Raises
+        StoreFull; to `intent` already while room is short.
         """
         sources = (frm,) if isinstance(frm, str) else tuple(frm)
 
         def arrow() -> list[EffectRow]:
             with self._database.write(irrevocable=to == "commit") as connection:
-                return self._set(connection, ids, sources, to, at, detail, next_try)
+                rows = self._set(connection, ids, sources, to, at, detail, next_try)
+                if hand and rows:
+                    of = rows[0]
+                    if to == "intent":
+                        uids = [row.uid for row in rows]
+                        hold(connection, of.account, of.mailbox, hand, of.uidvalidity, uids)
+                    else:
+                        put_down(connection, of.account, of.mailbox, hand)
+                return rows
 
         if to == "intent":
             self._database.demand_room()

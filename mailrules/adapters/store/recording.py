@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of
+from mailrules.adapters.store.hands import JUDGING, doing, put_down
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
@@ -88,7 +89,8 @@ class Recording(Journal):
         redo: bool = True,
         hits: Mapping[str, int] | None = None,
     ) -> list[EffectRow]:
-        """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction.
+        """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction. No window of this
+        mailbox is in hand any more.
 
         Gives the new rows, by message and order. A `once` effect that exists already, in any state, is
         not planned a second time and gives no row; `again` asks for one more. Nor is what waits already
@@ -117,6 +119,7 @@ class Recording(Journal):
                         )  # fmt: skip
             insert_effects(connection, rows)
             settle(connection, account, mailbox, uidvalidity, judged, high_uid=high_uid)
+            put_down(connection, account, mailbox, JUDGING)
             _count_hits(connection, account, decided, hits, at)
         return [row_of(values) for values in rows]
 
@@ -236,6 +239,7 @@ class Recording(Journal):
                 for n, planned in enumerate(answers)
             ]  # fmt: skip
             insert_effects(connection, rows)
+            put_down(connection, asked.account, asked.mailbox, doing(id_))
         return [row_of(values) for values in rows]
 
 
