@@ -13,7 +13,7 @@ from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
-from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, pairs, tokens
+from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numeral, pairs, tokens, validity
 from mailrules.adapters.imap.transport import Client, Part, Reply, Verbatim, astring
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.core.errors import PermanentError, TransientError
@@ -246,7 +246,8 @@ class Connection:
         if match is not None:
             if match[2].upper() == b"EXISTS":
                 # mail.ru has sent "9.3736e+06": what can't be read may be news
-                count = int(match[1]) if match[1].isdigit() else self._exists + 1
+                count = numeral(match[1])
+                count = self._exists + 1 if count is None else count
                 if count != self._exists and not self._selecting:
                     self._news = True
                 self._exists = count
@@ -298,10 +299,11 @@ class Connection:
                 try:
                     answer = pairs(tokens(response, 9)[1])
                     uidnext = answer.get(b"UIDNEXT")
+                    uidvalidity = validity(answer[b"UIDVALIDITY"])
+                    if uidvalidity is None:
+                        continue
                     return MailboxStatus(
-                        number(answer[b"MESSAGES"]),
-                        number(uidnext) if uidnext else None,
-                        number(answer[b"UIDVALIDITY"]),
+                        number(answer[b"MESSAGES"]), number(uidnext) if uidnext else None, uidvalidity
                     )
                 except (Unreadable, LookupError, TypeError):
                     continue
@@ -336,9 +338,10 @@ class Connection:
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, f"appending to mailbox '{name}'")
         if reply.status.code == "APPENDUID":
-            numbers = reply.status.data.split()
-            if len(numbers) == 2 and all(n.isdigit() for n in numbers):
-                return int(numbers[0]), int(numbers[1])
+            first, _, second = reply.status.data.partition(b" ")
+            uidvalidity, uid = validity(first), numeral(second)
+            if uidvalidity is not None and uid is not None:
+                return uidvalidity, uid
         return None
 
     # -- selecting ------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ _LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
 _NO_LITERALS = re.compile(rb"\+|\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNORECASE)
 """Text for people may end in `{5}` without announcing anything."""
 _LONG = re.compile(rb"\* E?SEARCH(?: |$)", re.IGNORECASE)
-"""The answers whose line grows with the mailbox: a million UIDs make eight megabytes."""
+"""The answers whose line grows with the mailbox: a million UIDs make eight megabytes,
+or eleven where they have ten digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Limits:
 
     literal: int = 32 << 20
     line: int = 16 << 20
-    search_line: int = 32 << 20
+    search_line: int = 16 << 20
     octets: int = 64 << 20
     seconds: float = 120.0
     untagged: int = 100_000
