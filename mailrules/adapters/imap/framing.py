@@ -26,7 +26,7 @@ class Limits:
     literal: int = 32 << 20
     line: int = 16 << 20
     search_line: int = 16 << 20
-    octets: int = 64 << 20
+    octets: int = 48 << 20
     seconds: float = 120.0
     untagged: int = 100_000
 
@@ -95,7 +95,9 @@ class Framer:
                 raise OutOfBounds(f"sends a line of more than {self._limits.line} octets")
 
     def _take(self, count: int) -> bytes:
-        taken = bytes(self._buffer[:count])
+        # Not a slice of the buffer, which would be one more copy of a literal of many megabytes.
+        with memoryview(self._buffer) as view, view[:count] as part:
+            taken = bytes(part)
         del self._buffer[:count]
         self._scanned = 0
         return taken
