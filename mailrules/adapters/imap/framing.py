@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mailrules.adapters.secret import scrub
+
 Response = list[bytes]
 
 _LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
@@ -126,7 +128,9 @@ class Status:
         )
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.status, f"[{self.code}]" if self.code else "", self.text)))
+        """For people: a server may repeat the password, as it was sent or in base64."""
+        words = (self.status, f"[{self.code}]" if self.code else "", self.text)
+        return scrub(" ".join(filter(None, words)))
 
 
 _STATUS = re.compile(
