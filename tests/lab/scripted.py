@@ -58,7 +58,9 @@ class ScriptedServer:
         idle_answer: bytes = b"+ idling\r\n",
         copyuid: Callable[[int, str, str], bytes] | None = None,
         password: str = "pw",
+        garble: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        self.garble = garble  # everything it says goes through this
         self.capability, self.before = capability, before or capability
         self.greeting = greeting
         self.tls, self.implicit_tls = tls, implicit_tls
@@ -184,6 +186,8 @@ class Session:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
+        if self.server.garble is not None:
+            data = self.server.garble(data)
         with self._sending:
             self.socket.sendall(data)
 
@@ -425,7 +429,8 @@ class Session:
             return done
         box, chosen, code = done
         told = b"* OK " + code + b"moved\r\n" if code.startswith(b"[") else code
-        return told + self._expunge(box, {m.uid for m in chosen}) + tag + b" OK done\r\n"
+        answer = told + self._expunge(box, {m.uid for m in chosen})
+        return answer + tag + b" OK done\r\n" if answer else b"OK done\r\n"
 
     def do_uid_expunge(self, tag: bytes, words: list[str]) -> bytes:
         box = self._selected()

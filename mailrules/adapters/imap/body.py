@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mailrules.adapters.imap.fetch import MOST_AT_ONCE, NOT_SENT, Items, fetch_items
-from mailrules.adapters.imap.tokens import Unreadable, number
+from mailrules.adapters.imap.tokens import Unreadable, number, numeral
 from mailrules.core import mime
 from mailrules.core.message import Unavailable
 from mailrules.core.uidset import UidSet
@@ -189,10 +189,9 @@ def whole(mailbox: Mailbox, uid: int, *, limit: int) -> bytes | Unavailable:
     if isinstance(sizes, Unavailable):
         return sizes
     size = sizes.get(b"RFC822.SIZE")
-    size = size if isinstance(size, bytes) else b""
-    if size.isdigit() and int(size) > limit:
-        return Unavailable(f"the message has {int(size)} octets, more than {limit} are not fetched")
-    total = int(size) if size.isdigit() else 0
+    total = (numeral(size) if isinstance(size, bytes) else None) or 0
+    if total > limit:
+        return Unavailable(f"the message has {total} octets, more than {limit} are not fetched")
     if total <= MOST_PIECE:
         return _octets(mailbox, uid, b"BODY.PEEK[]")
     pieces: list[bytes] = []

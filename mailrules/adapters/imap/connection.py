@@ -13,9 +13,10 @@ from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
-from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, pairs, tokens
+from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numeral, pairs, tokens, validity
 from mailrules.adapters.imap.transport import Client, Part, Reply, Verbatim, astring
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
+from mailrules.adapters.secret import remember, scrub
 from mailrules.core.errors import PermanentError, TransientError
 
 __all__ = [
@@ -83,7 +84,6 @@ class Connection:
         self._create_mailboxes = create_mailboxes
         self._client: Client | None = None
         self._wire: Guarded | None = None  # before the client is there
-        self._scrub: Callable[[str], str] = str
         self._aborted = False
         self.listing = Listing(self)
         self._idle_refused = False
@@ -101,7 +101,7 @@ class Connection:
         """
         login = self.login
         password = login.password()
-        self._scrub = lambda text: text.replace(password, "***") if password else text
+        remember(password)
         try:
             self._client = Client(
                 login.host,
@@ -117,7 +117,7 @@ class Connection:
             self._learn()
         except (TransientError, PermanentError) as error:
             self._shut()
-            error.args = tuple(self._scrub(str(arg)) for arg in error.args)
+            error.args = tuple(scrub(str(arg)) for arg in error.args)
             raise
 
     def _born(self, wire: Guarded) -> None:
@@ -234,9 +234,7 @@ class Connection:
 
     def failure(self, status: Status, doing: str) -> TransientError | Refused:
         """The exception for a NO or BAD."""
-        error = failure(status, doing)
-        error.args = tuple(self._scrub(str(arg)) for arg in error.args)
-        return error
+        return failure(status, doing)
 
     # -- what comes unasked -------------------------------------------------------------------------
     def _observe(self, response: Response) -> None:
@@ -246,7 +244,8 @@ class Connection:
         if match is not None:
             if match[2].upper() == b"EXISTS":
                 # mail.ru has sent "9.3736e+06": what can't be read may be news
-                count = int(match[1]) if match[1].isdigit() else self._exists + 1
+                count = numeral(match[1])
+                count = self._exists + 1 if count is None else count
                 if count != self._exists and not self._selecting:
                     self._news = True
                 self._exists = count
@@ -256,8 +255,10 @@ class Connection:
         status = Status.parse(first[2:])
         if status is None:
             return
-        if status.code == "ALERT" and len(self.alerts) < 20 and status.text not in self.alerts:
-            self.alerts.append(self._scrub(status.text))
+        if status.code == "ALERT" and len(self.alerts) < 20:
+            text = scrub(status.text)
+            if text not in self.alerts:
+                self.alerts.append(text)
         elif status.code == "UIDVALIDITY" and self._selected is not None and not self._selecting:
             if status.data != str(self._selected.uidvalidity).encode():
                 name = self._selected.name
@@ -298,10 +299,11 @@ class Connection:
                 try:
                     answer = pairs(tokens(response, 9)[1])
                     uidnext = answer.get(b"UIDNEXT")
+                    uidvalidity = validity(answer[b"UIDVALIDITY"])
+                    if uidvalidity is None:
+                        continue
                     return MailboxStatus(
-                        number(answer[b"MESSAGES"]),
-                        number(uidnext) if uidnext else None,
-                        number(answer[b"UIDVALIDITY"]),
+                        number(answer[b"MESSAGES"]), number(uidnext) if uidnext else None, uidvalidity
                     )
                 except (Unreadable, LookupError, TypeError):
                     continue
@@ -336,9 +338,10 @@ class Connection:
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, f"appending to mailbox '{name}'")
         if reply.status.code == "APPENDUID":
-            numbers = reply.status.data.split()
-            if len(numbers) == 2 and all(n.isdigit() for n in numbers):
-                return int(numbers[0]), int(numbers[1])
+            first, _, second = reply.status.data.partition(b" ")
+            uidvalidity, uid = validity(first), numeral(second)
+            if uidvalidity is not None and uid is not None:
+                return uidvalidity, uid
         return None
 
     # -- selecting ------------------------------------------------------------------------------------

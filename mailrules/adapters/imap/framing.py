@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mailrules.adapters.secret import scrub
+
 Response = list[bytes]
 
 _LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
 _NO_LITERALS = re.compile(rb"\+|\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNORECASE)
 """Text for people may end in `{5}` without announcing anything."""
 _LONG = re.compile(rb"\* E?SEARCH(?: |$)", re.IGNORECASE)
-"""The answers whose line grows with the mailbox: a million UIDs make eight megabytes."""
+"""The answers whose line grows with the mailbox: a million UIDs make eight megabytes,
+or eleven where they have ten digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,8 @@ class Limits:
 
     literal: int = 32 << 20
     line: int = 16 << 20
-    search_line: int = 32 << 20
-    octets: int = 64 << 20
+    search_line: int = 16 << 20
+    octets: int = 48 << 20
     seconds: float = 120.0
     untagged: int = 100_000
 
@@ -94,7 +97,9 @@ class Framer:
                 raise OutOfBounds(f"sends a line of more than {self._limits.line} octets")
 
     def _take(self, count: int) -> bytes:
-        taken = bytes(self._buffer[:count])
+        # Not a slice of the buffer, which would be one more copy of a literal of many megabytes.
+        with memoryview(self._buffer) as view, view[:count] as part:
+            taken = bytes(part)
         del self._buffer[:count]
         self._scanned = 0
         return taken
@@ -123,7 +128,9 @@ class Status:
         )
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.status, f"[{self.code}]" if self.code else "", self.text)))
+        """For people: a server may repeat the password, as it was sent or in base64."""
+        words = (self.status, f"[{self.code}]" if self.code else "", self.text)
+        return scrub(" ".join(filter(None, words)))
 
 
 _STATUS = re.compile(

@@ -17,7 +17,7 @@ from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.moving import OnCopied
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.search import Criteria, criteria, expression, gmail, read_esearch, read_search
-from mailrules.adapters.imap.tokens import flag_list
+from mailrules.adapters.imap.tokens import flag_list, numeral, validity
 from mailrules.adapters.imap.transport import Part, Reply
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError, TransientError
@@ -62,10 +62,11 @@ class Mailbox:
             status = Status.parse(response[0][2:])
             if status is None:
                 continue
-            if status.code == "UIDVALIDITY" and status.data.isdigit():
-                uidvalidity = int(status.data)
-            elif status.code == "UIDNEXT" and status.data.isdigit():
-                self.uidnext = int(status.data)
+            if status.code == "UIDVALIDITY":
+                given = validity(status.data)
+                uidvalidity = uidvalidity if given is None else given
+            elif status.code == "UIDNEXT":
+                self.uidnext = numeral(status.data)
             elif status.code == "PERMANENTFLAGS":
                 permanent = flag_list(status.data)
         if uidvalidity is None:
@@ -106,22 +107,24 @@ class Mailbox:
 
     def _all_uids(self, low: int) -> list[int]:
         high = "*"
-        found: set[int] = set()
+        found: list[int] = []
         while True:
             within = f"UID {low}:{high}".encode() if low > 1 or high != "*" else b"ALL"
             reply, uids = self._search((within,))
             if not reply.ok:
                 return self._fetched_uids(low, reply)
-            found.update(uids)
+            found.extend(uids)
             # RFC 9738: only the newest were looked at; ask for those below
             stopped = reply.status.data.split()
-            if reply.status.code != "MESSAGELIMIT" or len(stopped) != 2 or not stopped[1].isdigit():
+            lowest = numeral(stopped[1]) if len(stopped) == 2 else None
+            if reply.status.code != "MESSAGELIMIT" or lowest is None:
                 break
-            lowest = int(stopped[1])
             if lowest <= low or str(lowest - 1) == high:
                 break
             high = str(lowest - 1)
-        return sorted(uid for uid in found if uid >= low)  # `n:*` names the last message even below n
+        found.sort()
+        # `n:*` names the last message even below n. No set: of millions it has a hundred megabytes.
+        return [uid for uid, before in zip(found, [0, *found], strict=False) if uid >= low and uid != before]
 
     def _fetched_uids(self, low: int, refused: Reply) -> list[int]:
         """Where SEARCH fails: FETCH tells as well, if not in as few bytes."""

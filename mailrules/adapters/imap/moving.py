@@ -18,6 +18,7 @@ from mailrules.adapters.imap.identity import find_all
 from mailrules.adapters.imap.outcomes import CHUNK, GONE, failed, refusal
 from mailrules.adapters.imap.refusals import NoSuchMailbox, over_quota, throttled
 from mailrules.adapters.imap.removing import finish, remove
+from mailrules.adapters.imap.tokens import numeral, validity
 from mailrules.adapters.imap.transport import Reply, astring
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError
@@ -287,8 +288,9 @@ def read_copyuid(reply: Reply, chunk: UidSet) -> Pairs:
         if match is None:
             continue
         old, new = _expand(match[2]), _expand(match[3])
-        if old and len(old) == len(new):
-            found.update((uid, (int(match[1]), to)) for uid, to in zip(old, new, strict=True) if uid in chunk)
+        uidvalidity = validity(match[1])
+        if uidvalidity is not None and old and len(old) == len(new):
+            found.update((uid, (uidvalidity, to)) for uid, to in zip(old, new, strict=True) if uid in chunk)
     return found
 
 
@@ -302,9 +304,9 @@ def _expand(text: bytes) -> list[int]:
     found: list[int] = []
     for part in text.split(b","):
         low, _, high = part.partition(b":")
-        if not low.isdigit() or not (high or low).isdigit():
+        first, last = numeral(low), numeral(high or low)
+        if first is None or last is None:
             return []
-        first, last = int(low), int(high or low)
         if len(found) + abs(last - first) > 10 * CHUNK:
             return []
         found.extend(range(first, last + 1) if first <= last else range(first, last - 1, -1))

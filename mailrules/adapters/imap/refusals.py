@@ -16,7 +16,9 @@ LASTING_LOGIN = frozenset(
     {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN"}
 )
 
-_BACKOFF = re.compile(r"Backoff Time: (\d+) milliseconds", re.IGNORECASE)
+LONGEST_WAIT = 3600.0
+"""Seconds that a server can make us stay away at once; Exchange asks for five minutes."""
+_BACKOFF = re.compile(r"Backoff Time: (\d{1,20}) milliseconds", re.IGNORECASE)
 _THROTTLED: tuple[tuple[re.Pattern[str], float], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), seconds)
     for pattern, seconds in (
@@ -56,7 +58,8 @@ def throttled(status: Status, doing: str) -> Throttled | None:
     """If the whole account has to wait, the exception to raise."""
     match = _BACKOFF.search(status.text)
     if match is not None:
-        return Throttled(f"{doing}: the server says {status}", retry_after=int(match[1]) / 1000)
+        seconds = min(int(match[1]) / 1000, LONGEST_WAIT)
+        return Throttled(f"{doing}: the server says {status}", retry_after=seconds)
     if status.code == "THROTTLED":
         return Throttled(f"{doing}: the server says {status}", retry_after=60.0)
     for pattern, seconds in _THROTTLED:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from mailrules.adapters.imap.framing import Response
-from mailrules.adapters.imap.tokens import Unreadable, tokens
+from mailrules.adapters.imap.tokens import LARGEST, Unreadable, numeral, tokens
 from mailrules.adapters.imap.transport import Part, Verbatim, astring
 from mailrules.adapters.imap.wire import refuse_control
 from mailrules.core.errors import PermanentError
 from mailrules.core.search import And, Everything, Key, Not, Nothing, Or, Search
 from mailrules.core.uidset import UidSet
 
+MOST_UIDS = 2_000_000
+"""Messages of one mailbox, at most; a SEARCH line of so many has 16 megabytes."""
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ATOM_KEYS = frozenset({"KEYWORD", "UNKEYWORD"})
 _KEY = re.compile(r"[A-Z][A-Z0-9-]*")
@@ -84,6 +86,7 @@ def gmail(text: str) -> Criteria:
     return _criteria([b"X-GM-RAW ", astring(text)])
 
 
+_WORDS = re.compile(rb"[^ ]+")
 _WORD = re.compile(
     r"""(?P<blank>\s+) | (?P<quoted>"(?:[^"\\]|\\.)*") | (?P<paren>[()])
       | (?P<bad>"[^"]*$ | \{\d+\+?\})
@@ -227,8 +230,16 @@ def read_search(untagged: Iterable[Response]) -> list[int]:
         line = response[0]
         if line[:8].upper() == b"* SEARCH" and line[8:9] in (b"", b" "):
             words = line[8:].split(b"(", 1)[0]  # (MODSEQ n) may follow
-            found.extend(int(word) for word in words.split() if word.isdigit())
+            # One by one: a list of a million words would take more memory than their numbers.
+            uids = (numeral(word[0]) for word in _WORDS.finditer(words))
+            found.extend(uid for uid in uids if uid is not None)
     return found
+
+
+def _sane(uids: UidSet) -> bool:
+    """Whether a mailbox may have so many: `1:4294967295` takes a server a few bytes, and us all memory."""
+    count = sum(high - low + 1 for low, high in uids.ranges)
+    return count <= MOST_UIDS and all(high <= LARGEST for _, high in uids.ranges)
 
 
 def read_esearch(untagged: Iterable[Response]) -> UidSet | None:
@@ -243,7 +254,8 @@ def read_esearch(untagged: Iterable[Response]) -> UidSet | None:
             words = tokens(response, 10)
             names = [word.upper() if isinstance(word, bytes) else b"" for word in words]
             if b"ALL" in names:
-                return UidSet.parse(words[names.index(b"ALL") + 1].decode("ascii"))
+                uids = UidSet.parse(words[names.index(b"ALL") + 1].decode("ascii"))
+                return uids if _sane(uids) else None
             if b"COUNT" in names and words[names.index(b"COUNT") + 1] != b"0":
                 return None
         except (Unreadable, ValueError, IndexError, AttributeError):

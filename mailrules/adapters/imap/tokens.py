@@ -105,8 +105,26 @@ def flag_list(data: bytes) -> frozenset[str]:
         return frozenset()
 
 
+LARGEST = 2**63 - 1
+"""UIDs, sizes and counts beyond it are no numbers; UIDVALIDITY has 64 bits on some servers (Dynadot)."""
+
+
+def numeral(octets: bytes, most: int = LARGEST) -> int | None:
+    """A number up to `most`; None for anything else. Python refuses to read thousands of digits."""
+    if octets.isdigit() and len(octets) <= 20:
+        value = int(octets)
+        return value if value <= most else None
+    return None
+
+
+def validity(octets: bytes) -> int | None:
+    """A UIDVALIDITY: 64 bits; None for anything else."""
+    return numeral(octets, 2**64 - 1)
+
+
 def number(value: Any) -> int:
-    """A number, of 64 bits or more. Raises Unreadable."""
-    if isinstance(value, bytes) and value.isdigit():
-        return int(value)
-    raise Unreadable(f"{value!r} is not a number")
+    """A number. Raises Unreadable."""
+    found = numeral(value) if isinstance(value, bytes) else None
+    if found is None:
+        raise Unreadable(f"{value!r:.60} is not a number")
+    return found

@@ -24,6 +24,7 @@ from mailrules.adapters.imap.wire import (
     refuse_control,
     strict,
 )
+from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError
 
 
@@ -76,7 +77,7 @@ class Client(IMAPClient):  # type: ignore[misc]
             super().__init__(host, port, ssl=security == "tls", ssl_context=context, timeout=timeout)
         except (imaplib.IMAP4.error, UnicodeError) as error:
             raise ConnectionLost(
-                f"{host}: not an IMAP server's greeting: {printable(str(error).encode())}"
+                scrub(f"{host}: not an IMAP server's greeting: {printable(str(error).encode())}")
             ) from None
         self.wire.debug = 0
         self.folder_encode = False  # names.py knows the wire's spelling

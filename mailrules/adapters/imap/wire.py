@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from mailrules.adapters.imap.framing import Framer, Limits, OutOfBounds, Response, Status, printable
+from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError, TransientError
 
 Security = Literal["tls", "starttls", "none"]
@@ -149,7 +150,7 @@ class Guarded(imaplib.IMAP4):
 
     def lost(self, why: str, *, kind: type[ConnectionLost] = ConnectionLost) -> ConnectionLost:
         """Give the connection up; returns the exception to raise."""
-        self.dead = self.dead or f"{self.host}: {why}"
+        self.dead = self.dead or scrub(f"{self.host}: {why}")
         sock = getattr(self, "sock", None)
         if sock is not None:
             sock.close()

@@ -49,6 +49,19 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
+class Unsigned(TypeDecorator[int]):
+    """64 bits without a sign, in a column that has one: UIDVALIDITY of some servers. For equality only."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return value - 2**64 if value is not None and value >= 2**63 else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        return None if value is None else int(value) % 2**64
+
+
 class HostileText(TypeDecorator[str]):
     """Text from mail or servers. No database takes lone surrogates, PostgreSQL takes no NUL."""
 
@@ -98,7 +111,7 @@ mailbox = Table(
     metadata,
     Column("account", Text, primary_key=True),
     Column("name", HostileText, primary_key=True),
-    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidvalidity", Unsigned, nullable=False),
     Column("high_uid", BigInteger, nullable=False),  # the checkpoint
     Column("highest_modseq", BigInteger),
     Column("baseline_at", Moment, nullable=False),
@@ -119,7 +132,7 @@ judged = Table(
     metadata,
     Column("account", Text, primary_key=True),
     Column("mailbox", HostileText, primary_key=True),
-    Column("uidvalidity", BigInteger, primary_key=True),
+    Column("uidvalidity", Unsigned, primary_key=True),
     Column("low", BigInteger, primary_key=True),
     Column("high", BigInteger, nullable=False),
     sqlite_with_rowid=False,
@@ -130,7 +143,7 @@ message = Table(
     metadata,
     Column("account", Text, primary_key=True),
     Column("mailbox", HostileText, primary_key=True),
-    Column("uidvalidity", BigInteger, primary_key=True),
+    Column("uidvalidity", Unsigned, primary_key=True),
     Column("uid", BigInteger, primary_key=True),
     Column("identity", HostileText),  # null: it could not be judged, so nobody asked
     Column("message_id", HostileText),
@@ -197,7 +210,7 @@ effect = Table(
     Column("run", Integer, ForeignKey("run.id"), nullable=False),
     Column("account", Text, nullable=False),
     Column("mailbox", HostileText, nullable=False),
-    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidvalidity", Unsigned, nullable=False),
     Column("uid", BigInteger, nullable=False),
     Column("identity", HostileText, nullable=False),
     Column("rule", Text, nullable=False),  # "": judging itself failed, whatever the rule
@@ -271,7 +284,7 @@ in_hand = Table(
     Column("account", Text, primary_key=True),
     Column("mailbox", HostileText, primary_key=True),
     Column("hand", Text, primary_key=True),  # who has them: "judge", "act", "effect ID"
-    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidvalidity", Unsigned, nullable=False),
     Column("uids", Text, nullable=False),  # as an IMAP set
 )
 """Messages being worked on. Found at the start, they were in hand when the process died (R10)."""

@@ -116,6 +116,7 @@ def test_reading_search() -> None:
     """Any number of lines, MODSEQ at the end, none at all."""
     assert read_search([[b"* SEARCH 3 1"], [b"* search 2 (MODSEQ 917162500)"], [b"* SEARCH"]]) == [3, 1, 2]
     assert read_search([[b"* SEARCHX 4"], [b"* 4 EXISTS"]]) == []
+    assert read_search([[b"* SEARCH 3 " + b"9" * 5000 + b" 18446744073709551616 x 5"]]) == [3, 5]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,9 @@ def test_reading_search() -> None:
         (b"* ESEARCH (TAG A1) UID COUNT 0", UidSet()),
         (b"* ESEARCH (TAG A1) UID COUNT 5", None),  # iCloud
         (b"* ESEARCH (TAG A1) UID ALL x", None),
+        (b"* ESEARCH (TAG A1) UID ALL 1:4294967295", None),  # more than there is memory for
+        (b"* ESEARCH (TAG A1) UID ALL 1:99999999999999999999", None),
+        (b"* ESEARCH (TAG A1) UID ALL " + b"9" * 5000, None),
         (b"* SEARCH 1", None),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailrules.adapters.imap.tokens import Unreadable, flags, pairs, tokens
+from mailrules.adapters.imap.tokens import Unreadable, flags, number, numeral, pairs, tokens, validity
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,17 @@ def test_garbage_is_unreadable_at_worst(parts: list[bytes]) -> None:
         pairs(tokens(parts))
     except Unreadable:
         pass
+
+
+@pytest.mark.parametrize(
+    "text", [b"9" * 5000, b"9223372036854775808", b"-1", b"1.5", b"", b"x", "²".encode()]
+)
+def test_numbers_have_an_end(text: bytes) -> None:
+    """Thousands of digits, which Python refuses to convert, are no number; nor is what no journal keeps."""
+    assert numeral(text) is None
+    with pytest.raises(Unreadable):
+        number(text)
+    assert (numeral(b"9223372036854775807"), validity(b"18446744073709551615")) == (2**63 - 1, 2**64 - 1)
 
 
 def test_pairs_as_servers_send_them() -> None:

@@ -41,6 +41,17 @@ def test_the_baseline_is_what_was_there(store: Store) -> None:
     assert str(store.judged("work", "INBOX", low=4)) == "4:5,8:9"
 
 
+def test_a_uidvalidity_of_64_bits(store: Store) -> None:
+    """Some servers use all of them; a column has a sign, and gives back what it was given."""
+    for uidvalidity in (0, 2**63 - 1, 2**63, 2**64 - 1):
+        store.set_baseline(
+            "work", "INBOX", uidvalidity=uidvalidity, judged=UidSet([3]), high_uid=3, at=T0
+        )  # fmt: skip
+        row = store.mailbox("work", "INBOX")
+        assert row is not None and row.uidvalidity == uidvalidity
+        assert str(store.judged("work", "INBOX")) == "3"
+
+
 def test_new_mail_extends_one_row(store: Store) -> None:
     """A hundred thousand unmatched messages that come one after the other are one row."""
     baseline(store, (1, 10))
