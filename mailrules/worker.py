@@ -107,9 +107,17 @@ class Watcher:
     """
 
     def __init__(
-        self, account: str, mailboxes: Sequence[str], desk: Desk, gate: LoginGate, *, idle: float = SWEEP
+        self,
+        account: str,
+        mailboxes: Sequence[str],
+        desk: Desk,
+        gate: LoginGate,
+        *,
+        host: str,
+        idle: float = SWEEP,
     ) -> None:
         self.account = account
+        self.host = host
         self.mailboxes = tuple(mailboxes)
         self.name = f"{account}/{','.join(mailboxes)}"
         self.state: State = "starting"
@@ -121,6 +129,7 @@ class Watcher:
         self._connection: Connection | None = None
         self._connected_at = 0.0
         self._failures = 0
+        self._turned_away = 0
         self._due = 0.0
         self._idling = False
         self._leaving = threading.Event()
@@ -226,7 +235,10 @@ class Watcher:
         release = self._desk.slot()
         if release is None:
             self._gate.failed()
-            return Park(None, random.uniform(0.1, 0.3))  # noqa: S311
+            # In a long queue everybody looks less often.
+            self._turned_away = min(self._turned_away + 1, 12)
+            return Park(None, 0.2 * 1.3**self._turned_away * random.uniform(0.5, 1.0))  # noqa: S311
+        self._turned_away = 0
         connection = self._desk.connect()
         self._connection = connection
         try:
