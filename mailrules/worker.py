@@ -13,7 +13,7 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
 from mailrules.adapters.store import StoreError
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.retry import full_jitter
+from mailrules.core.retry import LONGEST, full_jitter
 from mailrules.poller import Park, Why
 
 log = logging.getLogger("mailrules.worker")
@@ -28,6 +28,10 @@ SHELVED = 300.0
 """Seconds before a mailbox that is missing, or an account that must not log in, is looked at again."""
 HEALTHY = 300.0
 """Seconds a connection must have lasted for its failures to be forgotten."""
+QUICK = 8.0
+"""Seconds to wait at most, however many failures, until an outage has lasted longer than that."""
+FORBEARANCE = 900.0
+"""Seconds after which a server that takes us in and throws us out again is no longer met with QUICK."""
 
 State = Literal["starting", "connected", "watching", "polling", "waiting", "needs-login", "failed", "ended"]
 
@@ -128,7 +132,9 @@ class Watcher:
         self._interval = min(idle, SWEEP)
         self._connection: Connection | None = None
         self._connected_at = 0.0
+        self._down_since = clock.timer()
         self._failures = 0
+        self._failing_since = 0.0
         self._turned_away = 0
         self._due = 0.0
         self._idling = False
@@ -274,12 +280,19 @@ class Watcher:
         return Park(None, CONFIRM)
 
     def _back_off(self, error: TransientError) -> Park:
-        if self._connected_at and clock.timer() - self._connected_at > HEALTHY:
+        now = clock.timer()
+        if self._connected_at and now - self._connected_at > HEALTHY:
             self._failures = 0
+        if self._connected_at:
+            self._down_since = now
         self._connected_at = 0.0  # it earns its forgiveness once
         self._drop()
+        if self._failures == 0:
+            self._failing_since = now
         self._failures += 1
-        wait = max(full_jitter(self._failures), error.retry_after or 0.0)
+        # Nobody waits longer than the outage has lasted so far: a restarted server is found again soon.
+        most = max(QUICK, now - self._down_since) if now - self._failing_since < FORBEARANCE else LONGEST
+        wait = max(full_jitter(self._failures, most=most), error.retry_after or 0.0)
         self._become("waiting", str(error))
         log.warning("%s: %s; trying again in %.1f s", self.name, error, wait)
         return Park(None, wait)
