@@ -3,6 +3,10 @@
 One thread holds every idle connection. A parked one costs a socket and a timer, no thread. When its
 socket turns readable or its timer runs out it is handed to the pool, where one worker alone owns it
 until its `wake` returns and it is parked again.
+
+A server that freezes, or drips a byte a second, holds a thread for as long as the wire has patience (60 s
+of silence, 120 s a command). So the pool grows when all its threads wait, and one host gets no more than
+its share: whoever is on another host finds a thread.
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ import logging
 import os
 import selectors
 import threading
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal, Protocol
@@ -29,6 +34,11 @@ TICK = 10.0
 SUSPENDED = 10.0
 """A jump of this many seconds between the two clocks means the machine slept and its sockets are dead."""
 
+THREADS = 512
+"""Connections at work at once, at most. A thread that waits for a frozen server costs 70 KB of memory."""
+SHARE = 2
+"""One host gets this part (a half) of the threads at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Park:
@@ -42,10 +52,12 @@ class Parked(Protocol):
     """What the poller holds. `wake` runs in the pool and says where to park next; None ends it.
 
     After `wake("stop")` it must return None. `failed` is asked instead of a result when `wake` raised.
-    `abort` comes from any thread and makes whatever `wake` waits for end.
+    `abort` comes from any thread and makes whatever `wake` waits for end. `host`: those of one host
+    share its part of the threads.
     """
 
     name: str
+    host: str
 
     def wake(self, why: Why) -> Park | None: ...
     def failed(self, error: BaseException) -> Park | None: ...
@@ -58,13 +70,17 @@ class _Place:
     serial: int = 0  # a timer of an older serial is stale
     fileno: int | None = None
     busy: bool = True
+    queued: bool = False  # busy, but its host's share of the threads is used up
     asked: Why | None = None  # woken while busy: runs once more
 
 
 class Poller:
     """Owns the selector thread and the pool. `threads` bounds how many connections work at once."""
 
-    def __init__(self, *, threads: int = 64) -> None:
+    def __init__(self, *, threads: int = THREADS) -> None:
+        self._share = max(1, threads // SHARE)
+        self._running: Counter[str] = Counter()  # by host
+        self._queues: dict[str, deque[tuple[int, _Place, Why]]] = defaultdict(deque)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailrules-worker")
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -197,9 +213,9 @@ class Poller:
 
     def _ask(self, member: Parked, why: Why) -> None:
         place = self._places.get(member)
-        if place is None:
-            return
-        if place.busy:
+        if place is None or (place.queued and why != "stop"):
+            return  # it is gone, or about to be woken
+        if place.busy and not place.queued:
             place.asked = "stop" if "stop" in (why, place.asked) else why
         else:
             self._submit(place, why)
@@ -226,21 +242,45 @@ class Poller:
         self._unwatch(place)
         place.serial += 1
         place.busy = True
+        host = place.member.host
+        # "stop" takes no time: it need not wait behind those who do.
+        place.queued = self._running[host] >= self._share and why != "stop"
+        if place.queued:
+            self._queues[host].append((place.serial, place, why))
+            return
+        self._running[host] += 1
         try:
-            future = self._pool.submit(place.member.wake, why)
-        except RuntimeError as error:  # no thread to be had now
-            log.error("%s: %s; trying again", place.member.name, error)
-            place.busy = False
-            self._push(place, 1.0)
-            return
-        future.add_done_callback(lambda done: self._call(lambda: self._returned(place, done)))
+            self._pool.submit(self._wake, place, why)
+        except RuntimeError as error:  # no new thread to be had now; the pool keeps it for the next free one
+            log.error("%s: %s; waiting for a free thread", place.member.name, error)
 
-    def _returned(self, place: _Place, done: Future[Park | None]) -> None:
+    def _wake(self, place: _Place, why: Why) -> None:
+        """In the pool: one turn, and back to the poller's thread."""
+        park, failure = None, None
+        try:
+            park = place.member.wake(why)
+        except BaseException as error:  # noqa: BLE001 - its member is told, in `failed`
+            failure = error
+        self._call(lambda: self._returned(place, park, failure))
+
+    def _next_in_line(self, host: str) -> None:
+        """A thread of this host's share is free again."""
+        line = self._queues[host]
+        while line and self._running[host] < self._share:
+            serial, place, why = line.popleft()
+            if place.queued and serial == place.serial:
+                self._submit(place, why)
+        if not line:
+            del self._queues[host]
+
+    def _returned(self, place: _Place, park: Park | None, error: BaseException | None) -> None:
         place.busy = False
-        if place.member not in self._places or self._stopping or done.cancelled():
+        self._running[place.member.host] -= 1
+        self._next_in_line(place.member.host)
+        if place.member not in self._places or self._stopping:
             return
-        error = done.exception()
-        park = place.member.failed(error) if error is not None else done.result()
+        if error is not None:
+            park = place.member.failed(error)
         if park is None:
             self._remove(place.member)
             return

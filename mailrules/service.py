@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ OPENING_PER_HOST = 2
 """Connections being opened to one host at a time, so that a thousand accounts do not stampede."""
 LAST_ANSWERS = 75.0
 """Seconds for errands to end when the worker stops: TimeoutStopSec less 15 s (RELIABILITY 3.1)."""
+OPENING = 10.0
+"""Seconds after which a connection that is still not open no longer keeps others from opening theirs."""
 REDISCOVER = 300.0
 """Seconds after which globs in `mailboxes` are looked up again."""
 
@@ -65,7 +68,10 @@ class AccountDesk:
         self.watchers = kept
         for group in groups:
             if group in wanted:
-                watcher = Watcher(self.account, group, self, self.gate, idle=settings.idle.total_seconds())
+                watcher = Watcher(
+                    self.account, group, self, self.gate,
+                    host=settings.host, idle=settings.idle.total_seconds(),
+                )  # fmt: skip
                 self.watchers.append(watcher)
                 self._service.poller.add(watcher)
 
@@ -137,7 +143,7 @@ class Service:
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
         self._tidied = clock.timer() - 86400 + 600  # not while everything starts
-        self._opening: dict[str, int] = {}
+        self._opening: dict[str, list[float]] = defaultdict(list)  # host -> since when
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -170,14 +176,16 @@ class Service:
 
     def opening(self, host: str) -> Callable[[], None] | None:
         """A place among the connections being opened to a host, or None. Call the answer to give it back."""
+        began = clock.timer()
         with self._lock:
-            if self._opening.get(host, 0) >= OPENING_PER_HOST:
+            opening = self._opening[host]
+            if sum(since > began - OPENING for since in opening) >= OPENING_PER_HOST:
                 return None
-            self._opening[host] = self._opening.get(host, 0) + 1
+            opening.append(began)
 
         def release() -> None:
             with self._lock:
-                self._opening[host] -= 1
+                opening.remove(began)
 
         return release
 

@@ -13,7 +13,7 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
 from mailrules.adapters.store import StoreError
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.retry import full_jitter
+from mailrules.core.retry import LONGEST, full_jitter
 from mailrules.poller import Park, Why
 
 log = logging.getLogger("mailrules.worker")
@@ -30,6 +30,10 @@ JOURNAL = 10.0
 """Seconds at most before a journal that could not be written is tried again."""
 HEALTHY = 300.0
 """Seconds a connection must have lasted for its failures to be forgotten."""
+QUICK = 8.0
+"""Seconds to wait at most, however many failures, until an outage has lasted longer than that."""
+FORBEARANCE = 900.0
+"""Seconds after which a server that takes us in and throws us out again is no longer met with QUICK."""
 
 State = Literal["starting", "connected", "watching", "polling", "waiting", "needs-login", "failed", "ended"]
 
@@ -118,9 +122,17 @@ class Watcher:
     """
 
     def __init__(
-        self, account: str, mailboxes: Sequence[str], desk: Desk, gate: LoginGate, *, idle: float = SWEEP
+        self,
+        account: str,
+        mailboxes: Sequence[str],
+        desk: Desk,
+        gate: LoginGate,
+        *,
+        host: str,
+        idle: float = SWEEP,
     ) -> None:
         self.account = account
+        self.host = host
         self.mailboxes = tuple(mailboxes)
         self.name = f"{account}/{','.join(mailboxes)}"
         self.state: State = "starting"
@@ -131,7 +143,10 @@ class Watcher:
         self._interval = min(idle, SWEEP)
         self._connection: Connection | None = None
         self._connected_at = 0.0
+        self._down_since = clock.timer()
         self._failures = 0
+        self._failing_since = 0.0
+        self._turned_away = 0
         self._due = 0.0
         self._idling = False
         self._discovered = False
@@ -250,7 +265,10 @@ class Watcher:
         release = self._desk.slot()
         if release is None:
             self._gate.failed()
-            return Park(None, random.uniform(0.1, 0.3))  # noqa: S311
+            # In a long queue everybody looks less often.
+            self._turned_away = min(self._turned_away + 1, 12)
+            return Park(None, 0.2 * 1.3**self._turned_away * random.uniform(0.5, 1.0))  # noqa: S311
+        self._turned_away = 0
         connection = self._desk.connect()
         self._connection = connection
         try:
@@ -300,13 +318,20 @@ class Watcher:
             self._desk.goes_on(self.name)
 
     def _back_off(self, error: TransientError) -> Park:
-        if self._connected_at and clock.timer() - self._connected_at > HEALTHY:
+        now = clock.timer()
+        if self._connected_at and now - self._connected_at > HEALTHY:
             self._failures = 0
+        if self._connected_at:
+            self._down_since = now
         self._connected_at = 0.0  # it earns its forgiveness once
         self._drop()
         self._go_on()
+        if self._failures == 0:
+            self._failing_since = now
         self._failures += 1
-        wait = max(full_jitter(self._failures), error.retry_after or 0.0)
+        # Nobody waits longer than the outage has lasted so far: a restarted server is found again soon.
+        most = max(QUICK, now - self._down_since) if now - self._failing_since < FORBEARANCE else LONGEST
+        wait = max(full_jitter(self._failures, most=most), error.retry_after or 0.0)
         self._become("waiting", str(error))
         log.warning("%s: %s; trying again in %.1f s", self.name, error, wait)
         return Park(None, wait)

@@ -15,8 +15,10 @@ from mailrules.poller import Park, Poller, Why
 class Member:
     """Records why it was woken and parks as it is told."""
 
-    def __init__(self, *parks: Park | BaseException | None, default: Park | None = None) -> None:
-        self.name = "member"
+    def __init__(
+        self, *parks: Park | BaseException | None, default: Park | None = None, host: str = "one"
+    ) -> None:
+        self.name, self.host = "member", host
         self.parks = list(parks)
         self.default = default or Park(None, 60)
         self.whys: list[Why] = []
@@ -115,6 +117,42 @@ def test_one_slow_member_delays_no_other(poller: Poller) -> None:
     poller.add(quick)
     quick.wait(3)
     stuck.hold.set()
+
+
+def test_one_host_cannot_take_all_threads(poller: Poller) -> None:
+    """Members of a host that hangs wait for each other; those of another host find a thread at once."""
+    stuck = [Member(host="frozen") for _ in range(6)]
+    for member in stuck:
+        member.hold = threading.Event()
+        poller.add(member)
+    time.sleep(0.2)
+    assert sum(bool(member.whys) for member in stuck) == 2, "half of the threads"
+    quick = Member(Park(None, 0.01), Park(None, 0.01), host="healthy")
+    poller.add(quick)
+    quick.wait(3)
+    for member in stuck:
+        assert member.hold is not None
+        member.hold.set()
+    for member in stuck:
+        member.wait()
+        assert member.whys == ["start"]
+
+
+def test_who_waits_for_a_thread_can_still_be_stopped(poller: Poller) -> None:
+    """A member whose host has used up its share ends when it is told to, without waiting for the others."""
+    stuck = [Member(host="frozen") for _ in range(3)]
+    for member in stuck:
+        member.hold = threading.Event()
+        poller.add(member)
+    stuck[0].wait()
+    stuck[1].wait()
+    poller.ask(stuck[2], "asked")
+    poller.ask(stuck[2], "stop")
+    stuck[2].hold.set()  # type: ignore[union-attr]
+    stuck[2].wait()
+    assert stuck[2].whys == ["stop"]
+    for member in stuck:
+        member.abort()
 
 
 def test_stop_tells_parked_and_busy_members() -> None:

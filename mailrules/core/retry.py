@@ -35,10 +35,10 @@ def next_try(
     return wait * (rng or _CHANCE).uniform(1 - SPREAD, 1 + SPREAD)
 
 
-def full_jitter(failures: int, rng: random.Random | None = None) -> float:
-    """Seconds before connecting again after this many failures in a row: `random(0, min(300, 2^n))`."""
+def full_jitter(failures: int, rng: random.Random | None = None, *, most: float = LONGEST) -> float:
+    """Seconds before connecting again after this many failures in a row: `random(0, min(most, 2^n))`."""
     # 2^9 is past the limit; larger powers would only overflow.
-    return (rng or _CHANCE).uniform(0, min(LONGEST, 2.0 ** min(max(failures, 0), 9)))
+    return (rng or _CHANCE).uniform(0, min(most, LONGEST, 2.0 ** min(max(failures, 0), 9)))
 
 
 _CHANCE = random.Random()  # noqa: S311 - spreads load, keeps no secret

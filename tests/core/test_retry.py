@@ -40,3 +40,8 @@ def test_full_jitter_stays_in_bounds(failures: int, seed: int) -> None:
     wait = full_jitter(failures, random.Random(seed))
     assert 0 <= wait <= 300
     assert failures > 8 or wait <= 2**failures
+
+
+def test_full_jitter_can_be_bounded_further() -> None:
+    """`most` bounds the wait however many failures there were."""
+    assert max(full_jitter(9, random.Random(seed), most=8.0) for seed in range(200)) <= 8.0

@@ -192,6 +192,9 @@ class _Mover:
         here = self.mailbox.present(missing)
         done |= {uid: GONE for uid in missing if uid not in here}
         if transfer.status.status != "OK":
+            if transfer.status.code == "EXPUNGEISSUED" and 0 < len(here) < len(missing):
+                # A COPY that fails leaves nothing behind (RFC 9051 6.4.7); the others need not wait for it.
+                return done | self._copy(UidSet(here))
             return done | dict.fromkeys(sorted(here), self._refusal(transfer.status))
         self._learn(uid for uid in here if uid not in self._identities)
         found = self._find(sorted(here))

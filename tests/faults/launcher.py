@@ -1,0 +1,51 @@
+"""mailrules with other clocks and shorter waits: what a test can't wait for comes sooner.
+
+`LAB_CHANGES` is JSON: `sweep`, `timeout`, `idle_answer` (seconds); `clock` and `suspended` name files
+that hold a number of seconds, added to what the wall clock and `clock.suspended` say, read at every call.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from mailrules import clock, house, worker
+from mailrules.__main__ import main
+from mailrules.adapters.imap import connection
+
+
+def _offset(path: Path) -> Callable[[], float]:
+    def read() -> float:
+        try:
+            return float(path.read_text() or 0)
+        except FileNotFoundError:
+            return 0.0
+
+    return read
+
+
+def change(changes: dict[str, object]) -> None:
+    if "sweep" in changes:
+        worker.SWEEP = float(str(changes["sweep"]))
+    if "timeout" in changes:
+        house.Login = functools.partial(  # type: ignore[misc, assignment]
+            connection.Login, timeout=float(str(changes["timeout"]))
+        )
+    if "idle_answer" in changes:
+        connection.IDLE_ANSWER = float(str(changes["idle_answer"]))
+    if "clock" in changes:
+        now, offset = clock.now, _offset(Path(str(changes["clock"])))
+        clock.now = lambda: now() + timedelta(seconds=offset())
+    if "suspended" in changes:
+        suspended, more = clock.suspended, _offset(Path(str(changes["suspended"])))
+        clock.suspended = lambda: suspended() + more()
+
+
+if __name__ == "__main__":
+    change(json.loads(os.environ["LAB_CHANGES"]))
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""P4: what one server does, or does not do, delays nobody else."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Record
+from tests.faults.hosts import BadHosts, Manner
+from tests.lab.dovecot import Dovecot, message
+from tests.lab.program import Program, account
+
+RULES = "rules:\n  - {name: all, when: always, then: [{flag: $Done}]}\n"
+ACCOUNTS = 70
+
+
+def bad_accounts(hosts: list[str], port: int) -> str:
+    return "".join(
+        f"  bad{n}: {{host: {host}, port: {port}, security: none, username: u,"
+        " password: {env: LAB_PASSWORD}}\n"
+        for n, host in enumerate(hosts)
+    )
+
+
+def done(server: Dovecot, user: str) -> int:
+    with server.session(user, "INBOX") as client:
+        return len(client.uid("SEARCH", "KEYWORD", "$Done")[1][0].split())
+
+
+@pytest.mark.parametrize("manner", ["frozen", "drips"])
+@pytest.mark.parametrize("spread", ["one host", "many hosts"])
+def test_bad_servers_delay_nobody_else(
+    manner: Manner, spread: str, dovecot: Dovecot, user: str, tmp_path: Path, record: Record
+) -> None:
+    """Seventy accounts whose servers hang: mail of an account beside them is acted on as ever."""
+    with BadHosts(ACCOUNTS if spread == "many hosts" else 1, manner) as bad:
+        hosts = bad.hosts if spread == "many hosts" else bad.hosts * ACCOUNTS
+        # The good one comes last: it connects when all the others have gone ahead.
+        text = "accounts:\n" + bad_accounts(hosts, bad.port) + account(dovecot, user) + RULES
+        with Program(tmp_path, text) as program:
+            program.start()
+            stuck = ACCOUNTS if spread == "many hosts" else 2
+            program.wait_for(lambda: bad.accepted >= stuck)
+            program.wait_for(f"{user}/INBOX: watched from now on")
+            worst = 0.0
+            for n in range(1, 6):
+                time.sleep(0.5)
+                began = time.monotonic()
+                dovecot.deliver(user, message(n))
+                program.wait_for(lambda n=n: done(dovecot, user) == n, timeout=10)  # type: ignore[misc]
+                worst = max(worst, time.monotonic() - began)
+            assert program.stop(timeout=60) == 0
+    record("P4", 5, note=f"{ACCOUNTS} accounts, {spread}, {manner}: {worst:.1f} s at most")
