@@ -18,6 +18,7 @@ from mailrules.config import Account, Config
 from mailrules.core.decision import AccountFacts, Situation, rules_for
 from mailrules.core.errors import PermanentError
 from mailrules.core.rule import Rule
+from mailrules.core.ruleset import RuleSet
 from mailrules.core.uidset import UidSet
 from mailrules.effects import WorkerEffects
 from mailrules.errands import Errands
@@ -29,6 +30,9 @@ log = logging.getLogger("mailrules.service")
 
 MOST_NEW_MAILBOXES = 20
 """New mailboxes a day and account: mail may choose names (`Lists/{{ message.list_id }}`), not how many."""
+
+MOST_RULE_SETS = 100
+"""Different selections of rules that are kept ready."""
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class House:
         self._states: dict[str, AccountState] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._guard = threading.RLock()
+        self._rule_sets: dict[tuple[int, ...], RuleSet] = {}
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     @property
@@ -224,13 +229,24 @@ class House:
     def judge(self, account: str, mailbox: str, *, rules: Sequence[Rule], situation: Situation) -> Judge:
         settings = self.account(account)
         return Judge(
-            rules=rules,
+            rules=self._rule_set(tuple(rules)),
             situation=situation,
             body_limit=self.config.settings.body_limit,
             trusted_authserv=settings.trusted_authserv,
             trust_search=settings.trust_search,
             history=None if situation.again else history_of(self.store, account, mailbox),
         )
+
+    def _rule_set(self, rules: tuple[Rule, ...]) -> RuleSet:
+        """Mailboxes with the same rules share one: it takes milliseconds to build."""
+        key = tuple(map(id, rules))
+        with self._guard:
+            known = self._rule_sets.get(key)
+            if known is None:
+                if len(self._rule_sets) > MOST_RULE_SETS:  # of files that were read before
+                    self._rule_sets.clear()
+                known = self._rule_sets[key] = RuleSet(rules)
+            return known
 
     def performer(
         self, account: str, connection: Connection, mailbox: Mailbox, *, wait: bool = True

@@ -15,6 +15,7 @@ from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import BODY, HISTORY, Fact, Message, MessageKey, Unavailable
 from mailrules.core.rule import Rule
+from mailrules.core.ruleset import RuleSet
 from mailrules.core.search import Everything, Search, any_of, usable
 from mailrules.core.uidset import UidSet
 
@@ -46,7 +47,7 @@ class Judged:
 class Judge:
     """How messages of one mailbox are judged now."""
 
-    rules: Sequence[Rule]
+    rules: RuleSet
     situation: Situation
     body_limit: int
     trusted_authserv: tuple[str, ...] = ()
@@ -56,22 +57,17 @@ class Judge:
 
     def search(self, now: datetime) -> Search:
         """What may leave messages out before anything is fetched (SPEC section 3, SEARCH)."""
-        changed: frozenset[str] = frozenset()
-        parts = []
-        for rule in self.rules:
-            if not rule.enabled:
-                continue
-            parts.append(
-                usable(rule.when.search(), trusted=self.trust_search, changed_flags=changed, now=now)
-            )
-            changed = changed.union(*(action.changes() for action in rule.then))
+        parts: list[Search] = []
+        for search, changed in self.rules.searches:
+            part = usable(search, trusted=self.trust_search, changed_flags=changed, now=now)
+            if isinstance(part, Everything):
+                return part  # one rule looks at everything
+            parts.append(part)
         return any_of(parts)
 
     def first_facts(self) -> frozenset[Fact]:
         """The union of what every message is asked for at once."""
-        return frozenset(
-            fact for rule in self.rules if rule.enabled for fact in rule.when.facts() if fact.kind in CHEAP
-        )
+        return frozenset(fact for fact in self.rules.facts if fact.kind in CHEAP)
 
     def judge(self, mailbox: Mailbox, uids: Sequence[int], now: datetime) -> Judged:
         """Judge these messages. Raises TransientError if the connection is lost; nothing is recorded."""

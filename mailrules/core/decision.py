@@ -17,6 +17,7 @@ from mailrules.core.conditions.logic import All
 from mailrules.core.errors import RenderError
 from mailrules.core.message import FLAGS, HISTORY, Fact, Message, MissingFact, UnknownFact
 from mailrules.core.rule import Rule
+from mailrules.core.ruleset import RuleSet
 
 Reason = Literal["unknown", "stop", "left", "disabled", "paused", "returned", "failed"]
 
@@ -61,7 +62,10 @@ class RuleOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome for one message: what each rule came to, and the effects in the order they run."""
+    """The outcome for one message: what each rule came to, and the effects in the order they run.
+
+    Of a RuleSet, rules that can't match have no outcome here.
+    """
 
     outcomes: tuple[RuleOutcome, ...]
     effects: tuple[PlannedEffect, ...]
@@ -70,6 +74,10 @@ class Decision:
     def matched(self) -> tuple[str, ...]:
         """Names of the rules that matched and act."""
         return tuple(o.rule for o in self.outcomes if o.matched and o.reason != "returned")
+
+
+NOTHING = Decision((), ())
+"""What most messages come to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,9 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
     stuck = ""  # why the message may not leave its mailbox
     ended: Reason | None = None
     ended_by = ""
-    for rule in rules:
+    # Explaining shows every rule; deciding needs only those that may match.
+    walked = rules.candidates(message) if isinstance(rules, RuleSet) and not traced else rules
+    for rule in walked:
         traces = _traces(rule, message) if traced else ()
         if not rule.enabled:
             outcomes.append(RuleOutcome(rule.name, None, "disabled", "switched off by `enabled`", traces))
@@ -195,6 +205,8 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
             ended, ended_by = "left", f"rule '{rule.name}' takes the message out of the mailbox"
         elif simulated and rule.stop:
             ended, ended_by = "stop", f"rule '{rule.name}' says stop"
+    if not staying and not leaving and not outcomes:
+        return NOTHING
     return Decision(tuple(outcomes), (*staying, *leaving))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
+from mailrules.core.clue import Clues
 from mailrules.core.conditions.address_test import PARTS, AddressTest, read_address_test
 from mailrules.core.conditions.base import Condition, ParseContext
+from mailrules.core.conditions.clues import clues_of_addresses
 from mailrules.core.conditions.reading import as_written
 from mailrules.core.conditions.search_words import ANY, header_key, header_present, one_of, words_of_test
 from mailrules.core.conditions.views import mailboxes
@@ -45,6 +47,9 @@ class _AddressCondition(Condition):
                     found.update(test.groups(PARTS[part](mailbox)))
                 return found
         return {}
+
+    def clues(self) -> Clues | None:
+        return clues_of_addresses(self.test, self.headers)
 
     def group_names(self) -> Mapping[str, bool]:
         names: dict[str, bool] = {}

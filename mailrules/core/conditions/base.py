@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from mailrules.core.clue import Clues
 from mailrules.core.errors import Path, Report
 from mailrules.core.message import Fact, Message, MissingFact, Unavailable, UnknownFact
 from mailrules.core.search import Everything, Search
@@ -92,6 +93,10 @@ class Condition(BaseModel):
     def search(self) -> Search:
         """Selects at least every message that `matches` accepts. Default: everything."""
         return Everything(exact=False)
+
+    def clues(self) -> Clues | None:
+        """One of these is there whenever it holds; None: that can't be said."""
+        return None
 
     def groups(self, message: Message) -> Mapping[str, str]:
         """Named regex groups, asked only after `matches` was true."""

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from mailrules.core.clue import Clue, Clues, best_clues
 from mailrules.core.conditions.base import Condition, ParseContext
+from mailrules.core.conditions.clues import clues_of_test
 from mailrules.core.conditions.reading import as_written, read_scalars, read_text_test
 from mailrules.core.conditions.search_words import header_key, header_present, words_of_test
 from mailrules.core.conditions.text import TextCondition
@@ -63,6 +65,9 @@ class Header(Condition):
                 found.update(test.groups(header_texts(message, name)))
         return found
 
+    def clues(self) -> Clues | None:
+        return best_clues(clues_of_test(test, ("texts", name)) for name, test in self.tests)
+
     def group_names(self) -> Mapping[str, bool]:
         names: dict[str, bool] = {}
         for _, test in self.tests:
@@ -117,6 +122,7 @@ class ListId(TextCondition):
     """
 
     key: ClassVar[str] = "list_id"
+    view: ClassVar[tuple[object, ...]] = ("list ids",)
     default: ClassVar[str] = "is"
 
     def texts(self, message: Message) -> Sequence[Text]:
@@ -144,6 +150,9 @@ class Exists(Condition):
 
     def matches(self, message: Message) -> bool:
         return any(message.header(name) for name in self.names)
+
+    def clues(self) -> Clues | None:
+        return frozenset(Clue(("texts", name), "there") for name in self.names)
 
     def value(self, message: Message) -> Any:
         return {name: len(message.header(name)) for name in self.names}

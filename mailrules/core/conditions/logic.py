@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+from mailrules.core.clue import Clues, any_clue, best_clues
 from mailrules.core.conditions.base import FALSE, TRUE, Condition, ParseContext, Trace, Verdict
 from mailrules.core.errors import Path, Report
 from mailrules.core.message import Fact, Message, Unavailable
@@ -108,6 +109,9 @@ class All(_Joined):
     def search(self) -> Search:
         return all_of([condition.search() for condition in self.conditions])
 
+    def clues(self) -> Clues | None:
+        return best_clues(condition.clues() for condition in self.conditions)
+
     def group_names(self) -> Mapping[str, bool]:
         names: dict[str, bool] = {}
         for condition in self.conditions:
@@ -182,6 +186,9 @@ class AnyOf(_Joined):
 
     def search(self) -> Search:
         return any_of([condition.search() for condition in self.conditions])
+
+    def clues(self) -> Clues | None:
+        return any_clue(condition.clues() for condition in self.conditions)
 
     def group_names(self) -> Mapping[str, bool]:
         each = [condition.group_names() for condition in self.conditions]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from mailrules.core.clue import Clues
 from mailrules.core.conditions.base import Condition, ParseContext
+from mailrules.core.conditions.clues import clues_of_test
 from mailrules.core.conditions.reading import as_written, read_text_test
 from mailrules.core.conditions.search_words import header_key, header_present, words_of_test
 from mailrules.core.conditions.views import header_texts, shown
@@ -22,6 +24,8 @@ class TextCondition(Condition):
     """What a scalar means."""
     test: TextTest
     written: Any = None
+    view: ClassVar[tuple[object, ...]] = ()
+    """What `texts` gives, as clues name it."""
 
     def texts(self, message: Message) -> Sequence[Text]:
         """The values that are compared; the test must hold of one of them."""
@@ -35,6 +39,9 @@ class TextCondition(Condition):
 
     def groups(self, message: Message) -> Mapping[str, str]:
         return self.test.groups(self.texts(message)) if self.test.regex is not None else {}
+
+    def clues(self) -> Clues | None:
+        return clues_of_test(self.test, self.view)
 
     def group_names(self) -> Mapping[str, bool]:
         return self.test.group_names()
@@ -64,6 +71,7 @@ class Subject(TextCondition):
     """
 
     key: ClassVar[str] = "subject"
+    view: ClassVar[tuple[object, ...]] = ("texts", "subject")
 
     def texts(self, message: Message) -> Sequence[Text]:
         return header_texts(message, "subject")
