@@ -176,7 +176,7 @@ def test_killed_between_any_two_steps(
     """Killed at any write of `resync` or of the pass after it, the next one comes to the same end."""
     monkeypatch.setenv("LAB_PASSWORD", PASSWORD)
     new = subjects("send new", 60 if braked else 3)
-    for step in range(12 if FULL else 7):
+    for step in range(7):
         user = dovecot.new_user()
         smtp_sink.messages.clear()
         file, state = tmp_path / f"{step}.yaml", tmp_path / f"state{step}"
