@@ -75,9 +75,17 @@ class Baseline:
         """UIDs mean nothing any more: know messages by identity, and by date where that fails."""
         if since is None:
             # What was there at the first look is older than it, however lately it had come.
-            since = max((row.last_sweep or row.baseline_at) - MARGIN, row.baseline_at.replace(microsecond=0))
+            looked = [row.last_sweep or row.baseline_at]
+            # What could not be judged yet has no identity to be known by: look back to when it came.
+            looked += [
+                t.since
+                for t in self.store.troubled("waiting")
+                if (t.account, t.mailbox) == (self.account, self.mailbox.name)
+            ]
+            since = max(min(looked) - MARGIN, row.baseline_at.replace(microsecond=0))
         uids = self.mailbox.uids()
         new: set[int] = set()
+        unread: list[int] = []
         undated: list[int] = []
         places: dict[str, int] = {}
         for start in range(0, len(uids), WINDOW):
@@ -87,7 +95,7 @@ class Baseline:
             for uid in window:
                 identity = identities.get(uid)
                 if identity is None:
-                    undated.append(uid)
+                    unread.append(uid)
                     continue
                 places[identity.identity] = uid
                 if identity.identity in known:
@@ -96,6 +104,8 @@ class Baseline:
                     undated.append(uid)
                 elif identity.internaldate >= since:
                     new.add(uid)
+        # Nobody knows whether these are new. Judging asks who they are again, and does nothing twice.
+        new |= self.mailbox.present(unread) if unread else set()
         log.warning(
             "%s/%s: the server numbered the mailbox anew (UIDVALIDITY %d is now %d): "
             "%d messages are known or old, %d new",

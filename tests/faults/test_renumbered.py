@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +318,29 @@ def test_a_number_that_shows_very_late_is_found_by_the_daily_scan(tmp_path: Path
             program.run("run", "--once")
             assert [e["uid"] for e in program.log()] == [105]
             record("T14", 1)
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["readable again", "unreadable for once more"])
+def test_what_waits_is_still_new_after_a_change(times: int, tmp_path: Path, record: Any) -> None:
+    """A message that could not be judged for hours has no identity yet; it is judged all the same."""
+    with ScriptedServer(capability=ABLE) as server:
+        text = (
+            f"accounts:\n  work:\n    host: 127.0.0.1\n    port: {server.port}\n    security: none\n"
+            "    username: me\n    password: {env: SCRIPTED}\n"
+            "rules:\n  - {name: all, when: {subject: stuck}, then: [{move: There}]}\n"
+        )
+        with Program(tmp_path, text, environment={"SCRIPTED": server.password}) as program:
+            program.run("run", "--once")
+            mail = server.box().add(letter("stuck"))
+            mail.received = datetime.now(UTC) - timedelta(hours=3)
+            server.script(rb"UID FETCH", b"{tag} OK nothing to say\r\n", times=times)
+            program.run("run", "--once", status=None)
+            with sqlite3.connect(program.state / "journal.db") as journal:  # three hours pass
+                hours = 3 * 3600 * 10**6
+                journal.execute("UPDATE message SET recorded_at = recorded_at - ?", (hours,))
+                journal.execute("UPDATE mailbox SET baseline_at = baseline_at - ?", (2 * hours,))
+            server.box(uidvalidity=4711)
+            program.run("run", "--once")
+            moved = list(server.box("There").mails)
+        record("T9", 1, lost=1 - len(moved), note="a message that waited")
+        assert len(moved) == 1 and not server.box().mails
