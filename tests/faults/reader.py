@@ -1,4 +1,4 @@
-"""A small process that reads a mailbox, or judges a mail, as mailrules does: so that its memory can be measured."""
+"""A small process that reads or judges as mailrules does: so that its memory can be measured."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ rules:
         smtp.replies["RCPT"] = "550 no " + text
         server.box("Refused")
         server.box("Strange" + text)
-        server.script(rb"SELECT", b"* OK [ALERT] attention " + line + b"\r\n", then_model=True)
+        server.script(rb"CAPABILITY", b"* OK [ALERT] attention " + line + b"\r\n", then_model=True)
         server.script(rb'UID COPY \S+ "?Refused', b"{tag} NO [CANNOT] no " + line + b"\r\n")
         server.script(rb"LOGOUT", b"* BYE " + line + b"\r\n", then_model=True)
         account = hostile.account("work", server.port, mailboxes=("INBOX", '"Strange*"', "Missing"))
