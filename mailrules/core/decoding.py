@@ -75,6 +75,9 @@ def _q(data: bytes) -> bytes:
     return binascii.a2b_qp(data.replace(b"\r", b"").replace(b"\n", b""), header=True)
 
 
+_BETWEEN = re.compile(rb"[^=]+")
+
+
 def base64(data: bytes) -> bytes:
     """Whatever can be read of base64: foreign characters skipped, padding added, pieces joined."""
     if data.rstrip().endswith(b"=") or b"=" not in data:
@@ -86,7 +89,8 @@ def base64(data: bytes) -> bytes:
             pass
     clean = data.translate(_URL_SAFE, _NOT_BASE64)
     pieces = []
-    for piece in clean.split(b"="):
+    for match in _BETWEEN.finditer(clean):  # not split: three million `=` would be three million pieces
+        piece = match[0]
         whole = piece[: len(piece) - 1] if len(piece) % 4 == 1 else piece
         pieces.append(binascii.a2b_base64(whole + b"=" * (-len(whole) % 4)))
     return b"".join(pieces)

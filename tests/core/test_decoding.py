@@ -83,3 +83,9 @@ def test_base64_round_trip(data: bytes) -> None:
 
     assert base64(standard.encodebytes(data)) == data
     assert base64(standard.encodebytes(data).rstrip(b"=\n")) == data
+
+
+def test_base64_of_padding_alone() -> None:
+    """Padding between and without groups is passed over, whatever there is of it."""
+    assert base64(b"=" * 100_000) == b""
+    assert base64(b"aGk=aGk=" + b"=" * 9 + b"aA") == b"hihih"

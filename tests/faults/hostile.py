@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mailrules import clock, config
 from mailrules.adapters.imap.connection import Connection, Limits
@@ -187,3 +191,14 @@ def folder(parent: Path, name: str) -> Path:
     path = parent / name
     path.mkdir(mode=0o700)
     return path
+
+
+def in_a_child(function: str, *arguments: Any) -> dict[str, Any]:
+    """What a function of tests.faults.reader prints, run in a process whose memory is its own."""
+    code = f"from tests.faults import reader; reader.{function}(*{arguments!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said

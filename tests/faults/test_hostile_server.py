@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -232,13 +229,7 @@ MOST_RSS = 200
 
 
 def read_in_a_child(server: ScriptedServer, **limits: Any) -> dict[str, Any]:
-    code = f"from tests.faults.reader import read; read({server.port}, {CANARY!r}, {limits!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=170, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
+    return hostile.in_a_child("read", server.port, CANARY, limits)
 
 
 def endless(piece: bytes) -> Callable[[Session, bytes], bytes]:
