@@ -201,7 +201,7 @@ class Stage:
         """One pass in this process, as `run --once` does. What fails is in the results' `errors`."""
         if self._house is None:
             self._house = House(configuration.load(self.directory / "rules.yaml"), self.store)
-            begin(self._house)
+            self._house.begin()
         self.house.forget("lab")
         return run_once(self.house, done=lambda _: None)
 
@@ -278,11 +278,6 @@ class Stage:
             for number in [_number_in(received.content)]
             if number in ours
         ]
-
-
-def begin(house: House) -> None:
-    """What a process does first that is going to work on mail."""
-    getattr(house, "begin", house.keep_rules)()
 
 
 def numbered(number: int, *, subject: str = "lab") -> bytes:

@@ -27,7 +27,6 @@ from mailrules.house import House
 from mailrules.once import run_once
 from tests.faults.crash import DIED, Points, install
 from tests.faults.mutations import MUTATIONS
-from tests.faults.stage import begin
 from tests.lab.dovecot import PASSWORD
 
 WRONG = 1
@@ -106,7 +105,7 @@ def _child(request: dict[str, Any], report: int) -> None:
             MUTATIONS[request["mutation"]]()
         store = Store.open(request["state"])
         house = House(configuration.load(Path(request["rules"])), store)
-        begin(house)
+        house.begin()
         results = run_once(house, done=lambda _: None)
         store.close()
         say(points.passed, tuple(f"{where}: {error}" for result in results for where, error in result.errors))
