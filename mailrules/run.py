@@ -23,7 +23,7 @@ from mailrules.adapters.imap.fetch import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided, EffectRow, Store
 from mailrules.core.decision import Decision
-from mailrules.core.retry import next_try
+from mailrules.core.retry import LONGEST_WAIT, next_try
 from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
 from mailrules.judging import Judge, Judged
@@ -143,6 +143,8 @@ class Run:
     def _new_uidvalidity(self, last_sweep: datetime | None, old: int) -> None:
         """UIDs mean nothing any more: know messages by identity, and by date where that fails (R9)."""
         uids = self.mailbox.uids()
+        if last_sweep is not None:
+            last_sweep = min(last_sweep, clock.now())  # the clock may have been set back since
         new: set[int] = set()
         places: dict[str, int] = {}
         for start in range(0, len(uids), WINDOW):
@@ -168,14 +170,15 @@ class Run:
         row = self.store.mailbox(self.account, self.mailbox.name)
         assert row is not None
         now = clock.now()
-        full = row.last_full_scan is None or now - row.last_full_scan > FULL_SCAN
+        # Either way: a time to come was written before the clock was set back.
+        full = row.last_full_scan is None or abs(now - row.last_full_scan) > FULL_SCAN
         low = 1 if full else max(1, row.high_uid - OVERLAP)
         known = self.store.judged(self.account, self.mailbox.name, low=low)
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
         found = {uid for uid in self.mailbox.uids(low) if uid not in known}
-        due = {uid for uid, at in waiting.items() if at <= now}
-        for at in waiting.values():
-            if at > now:
+        due = {uid for uid, at in waiting.items() if not now < at <= now + LONGEST_WAIT}
+        for uid, at in waiting.items():
+            if uid not in due:
                 self.result.later(at)
         return sorted((found | due) - {uid for uid in waiting if uid not in due}), full
 

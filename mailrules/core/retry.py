@@ -15,6 +15,8 @@ LADDER = (
 """Waits after the first, second, … failed try of one message or effect (RELIABILITY R10)."""
 SPREAD = 0.5
 """Each wait is up to this share shorter or longer, so that what failed together does not return together."""
+LONGEST_WAIT = LADDER[-1] * (1 + SPREAD)
+"""No wait is longer: what is due later than that was written by a clock that has been set back since."""
 LONGEST = 300.0
 """Seconds between attempts to connect, at most."""
 
