@@ -22,7 +22,7 @@ log = logging.getLogger("mailrules.service")
 
 OPENING_PER_HOST = 2
 """Connections being opened to one host at a time, so that a thousand accounts do not stampede."""
-OPENING = 10.0
+OPENING = 2.0
 """Seconds after which a connection that is still not open no longer keeps others from opening theirs."""
 STEP = 5.0
 """Seconds that the wall clock must have gone astray between two looks, to have been set by somebody."""
