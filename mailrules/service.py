@@ -97,6 +97,7 @@ class AccountDesk:
                     self._lay_out(names)
 
     def run(self, connection: Connection, name: str) -> float | None:
+        self._service.mind_the_clock()  # before it is asked what is due
         self.discover_again(connection)
         house = self._service.house
         result = house.sweep(self.account, connection, name)
@@ -132,6 +133,7 @@ class Service:
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
         self._tidied = clock.timer() - 86400 + 600  # not while everything starts
+        self._clock_lock = threading.Lock()
         self._clock_minded = clock.timer()
         self._clock_offset = clock.now().timestamp() - self._clock_minded
         self._opening: dict[str, list[float]] = defaultdict(list)  # host -> since when
@@ -219,15 +221,16 @@ class Service:
 
     def mind_the_clock(self) -> None:
         """If somebody has set the wall clock, what waits in the journal is due when it would have been."""
-        timer, now = clock.timer(), clock.now()
-        step = (now.timestamp() - timer) - self._clock_offset
-        if abs(step) > STEP:
-            moved = self.house.store.clock_set(
-                timedelta(seconds=step), ago=timedelta(seconds=timer - self._clock_minded), now=now
-            )
-            log.warning("the clock was set by %+.0f s; %d waits are set with it", step, moved)
-            self.wake()
-        self._clock_offset, self._clock_minded = now.timestamp() - timer, timer
+        with self._clock_lock:
+            timer, now = clock.timer(), clock.now()
+            step = (now.timestamp() - timer) - self._clock_offset
+            if abs(step) > STEP:
+                moved = self.house.store.clock_set(
+                    timedelta(seconds=step), ago=timedelta(seconds=timer - self._clock_minded), now=now
+                )
+                log.warning("the clock was set by %+.0f s; %d waits are set with it", step, moved)
+                self.wake()
+            self._clock_offset, self._clock_minded = now.timestamp() - timer, timer
 
     def healthy(self) -> bool:
         """Whether the loop goes round and the journal answers: what feeds the watchdog."""

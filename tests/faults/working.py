@@ -67,7 +67,7 @@ def working(
         stage.directory, rules, changes or {}, prefix=prefix, environment=dict(environment or {})
     ) as program:
         program.start()
-        program.wait_for("lab/INBOX connected")
+        program.wait_for("lab/INBOX connected", timeout=60)
         yield program
         if program.worker is not None:
             assert program.stop(timeout=60) == 0, program.said()
