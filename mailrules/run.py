@@ -100,6 +100,7 @@ class Run:
             )  # fmt: skip
             if not self.stopping():
                 self._swept(full)
+                self._finish_due()
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
         self.result.later(due)
         self.result.tally = self.performer.tally
@@ -118,6 +119,12 @@ class Run:
         if rows:
             log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
             self.performer.perform(rows)
+
+    def _finish_due(self) -> None:
+        """Where mail never stops coming, what is due meanwhile does not wait for the end of it."""
+        due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
+        if due is not None and due <= clock.now():
+            self.finish()
 
     def _settle_baseline(self) -> None:
         """Make sure the journal knows this mailbox as it is now."""
