@@ -75,7 +75,7 @@ class Baseline:
         """UIDs mean nothing any more: know messages by identity, and by date where that fails."""
         if since is None:
             # What was there at the first look is older than it, however lately it had come.
-            looked = [row.last_sweep or row.baseline_at]
+            looked = [row.last_sweep or row.baseline_at, clock.now()]  # it may have been set back since
             # What could not be judged yet has no identity to be known by: look back to when it came.
             looked += [
                 t.since

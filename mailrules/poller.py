@@ -4,9 +4,8 @@ One thread holds every idle connection. A parked one costs a socket and a timer,
 socket turns readable or its timer runs out it is handed to the pool, where one worker alone owns it
 until its `wake` returns and it is parked again.
 
-A server that freezes, or drips a byte a second, holds a thread for as long as the wire has patience (60 s
-of silence, 120 s a command). So the pool grows when all its threads wait, and one host gets no more than
-its share: whoever is on another host finds a thread.
+A server that freezes, or drips a byte a second, holds a thread while the wire has patience (60 s of silence,
+120 s a command). So the pool grows when all its threads wait, and one host gets its share and no more.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal, Protocol
@@ -35,9 +35,7 @@ SUSPENDED = 10.0
 """A jump of this many seconds between the two clocks means the machine slept and its sockets are dead."""
 
 THREADS = 512
-"""Connections at work at once, at most. A thread that waits for a frozen server costs 70 KB of memory."""
-SHARE = 2
-"""One host gets this part (a half) of the threads at most."""
+"""Connections at work at once, at most. A thread that waits for a server costs 50 to 70 KB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Poller:
     """Owns the selector thread and the pool. `threads` bounds how many connections work at once."""
 
     def __init__(self, *, threads: int = THREADS) -> None:
-        self._share = max(1, threads // SHARE)
+        self._share = max(1, threads // 2)  # of one host
         self._running: Counter[str] = Counter()  # by host
         self._queues: dict[str, deque[tuple[int, _Place, Why]]] = defaultdict(deque)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailrules-worker")
@@ -92,6 +90,7 @@ class Poller:
         self._timers: list[tuple[float, int, int, _Place]] = []
         self._order = count()
         self._stopping = False
+        self._starved = False
         self._thread = threading.Thread(target=self._loop, name="mailrules-poller", daemon=True)
         self.ticked = clock.timer()
         """When the loop last went round (clock.timer()): the watchdog feeds on it."""
@@ -122,7 +121,7 @@ class Poller:
         with self._empty:
             members = list(self._places)
             for member in members:
-                self._call_locked(lambda member=member: self._ask(member, "stop"))  # type: ignore[misc]
+                self._inbox.append(lambda member=member: self._ask(member, "stop"))  # type: ignore[misc]
         self._knock()
         deadline = clock.timer() + grace
         with self._empty:
@@ -155,17 +154,12 @@ class Poller:
     # -- in the poller's thread -----------------------------------------------------------------
     def _call(self, function: Callable[[], None]) -> None:
         with self._lock:
-            self._call_locked(function)
+            self._inbox.append(function)
         self._knock()
 
-    def _call_locked(self, function: Callable[[], None]) -> None:
-        self._inbox.append(function)
-
     def _knock(self) -> None:
-        try:
+        with suppress(BlockingIOError):  # the pipe is full: the loop is going to wake up anyway
             os.write(self._wake_write, b"x")
-        except BlockingIOError:
-            pass  # the pipe is full: the loop is going to wake up anyway
 
     def _loop(self) -> None:
         slept = clock.suspended()
@@ -190,13 +184,13 @@ class Poller:
                     if not place.busy:
                         self._submit(place, "resumed")
             self._run_timers()
+            if self._starved:
+                self._try_for_a_thread()
 
     def _drain_pipe(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def _run_timers(self) -> None:
         now = clock.timer()
@@ -251,8 +245,15 @@ class Poller:
         self._running[host] += 1
         try:
             self._pool.submit(self._wake, place, why)
-        except RuntimeError as error:  # no new thread to be had now; the pool keeps it for the next free one
+        except RuntimeError as error:  # no new thread to be had now; the pool keeps the work for the next one
             log.error("%s: %s; waiting for a free thread", place.member.name, error)
+            self._starved = True
+
+    def _try_for_a_thread(self) -> None:
+        """There may be no thread at all that could take up what the pool has kept."""
+        with suppress(RuntimeError):  # once more at the next tick
+            self._pool.submit(lambda: None)
+            self._starved = False
 
     def _wake(self, place: _Place, why: Why) -> None:
         """In the pool: one turn, and back to the poller's thread."""

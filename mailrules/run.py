@@ -27,7 +27,7 @@ from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
 from mailrules.baseline import WINDOW, Baseline
 from mailrules.core.decision import Decision
-from mailrules.core.retry import next_try
+from mailrules.core.retry import LONGEST_WAIT, next_try
 from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
 from mailrules.endings import Tally
@@ -97,6 +97,7 @@ class Run:
                         self._window(run, uids[start : start + WINDOW])
             if not self.stopping():
                 self._swept(full)
+                self._finish_due()
             if not uids and not self._try_suspects():
                 break
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
@@ -157,6 +158,12 @@ class Run:
                     self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
         return False
 
+    def _finish_due(self) -> None:
+        """Where mail never stops coming, what is due meanwhile does not wait for the end of it."""
+        due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
+        if due is not None and due <= clock.now():
+            self._finish()
+
     # -- finding ------------------------------------------------------------------------------------
     def _settle_baseline(self) -> None:
         """Make sure the journal knows this mailbox as it is now; that may have paused it."""
@@ -173,14 +180,15 @@ class Run:
         row = self.store.mailbox(self.account, self.mailbox.name)
         assert row is not None
         now = clock.now()
-        full = row.last_full_scan is None or now - row.last_full_scan > FULL_SCAN
+        # Either way: a time to come was written before the clock was set back.
+        full = row.last_full_scan is None or abs(now - row.last_full_scan) > FULL_SCAN
         low = 1 if full else max(1, row.high_uid - OVERLAP)
         known = self.store.judged(self.account, self.mailbox.name, low=low)
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
         found = {uid for uid in self.mailbox.uids(low) if uid not in known}
-        due = {uid for uid, at in waiting.items() if at <= now}
-        for at in waiting.values():
-            if at > now:
+        due = {uid for uid, at in waiting.items() if not now < at <= now + LONGEST_WAIT}
+        for uid, at in waiting.items():
+            if uid not in due:
                 self.result.later(at)
         return sorted((found | due) - {uid for uid in waiting if uid not in due} - self._suspects()), full
 

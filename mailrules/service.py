@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from mailrules import clock
@@ -24,8 +25,10 @@ OPENING_PER_HOST = 2
 """Connections being opened to one host at a time, so that a thousand accounts do not stampede."""
 LAST_ANSWERS = 75.0
 """Seconds for errands to end when the worker stops: TimeoutStopSec less 15 s (RELIABILITY 3.1)."""
-OPENING = 10.0
+OPENING = 2.0
 """Seconds after which a connection that is still not open no longer keeps others from opening theirs."""
+STEP = 5.0
+"""Seconds that the wall clock must have gone astray between two looks, to have been set by somebody."""
 REDISCOVER = 300.0
 """Seconds after which globs in `mailboxes` are looked up again."""
 
@@ -97,6 +100,7 @@ class AccountDesk:
                     self._lay_out(names)
 
     def run(self, connection: Connection, name: str) -> float | None:
+        self._service.mind_the_clock()  # before it is asked what is due
         self.discover_again(connection)
         house = self._service.house
         result = house.sweep(self.account, connection, name)
@@ -143,6 +147,9 @@ class Service:
         self.desks: dict[str, AccountDesk] = {}
         self.started = clock.now()
         self._tidied = clock.timer() - 86400 + 600  # not while everything starts
+        self._clock_lock = threading.Lock()
+        self._clock_minded = clock.timer()
+        self._clock_offset = clock.now().timestamp() - self._clock_minded
         self._opening: dict[str, list[float]] = defaultdict(list)  # host -> since when
         self._lock = threading.Lock()
 
@@ -242,6 +249,19 @@ class Service:
                 break
         if gone:
             log.info("forgot %d effects older than log_retention", gone)
+
+    def mind_the_clock(self) -> None:
+        """If somebody has set the wall clock, what waits in the journal is due when it would have been."""
+        with self._clock_lock:
+            timer, now = clock.timer(), clock.now()
+            step = (now.timestamp() - timer) - self._clock_offset
+            if abs(step) > STEP:
+                moved = self.house.store.clock_set(
+                    timedelta(seconds=step), ago=timedelta(seconds=timer - self._clock_minded), now=now
+                )
+                log.warning("the clock was set by %+.0f s; %d waits are set with it", step, moved)
+                self.wake()
+            self._clock_offset, self._clock_minded = now.timestamp() - timer, timer
 
     def healthy(self) -> bool:
         """Whether the loop goes round and the journal answers: what feeds the watchdog."""

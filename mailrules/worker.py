@@ -31,7 +31,9 @@ JOURNAL = 10.0
 HEALTHY = 300.0
 """Seconds a connection must have lasted for its failures to be forgotten."""
 QUICK = 8.0
-"""Seconds to wait at most, however many failures, until an outage has lasted longer than that."""
+"""Seconds to wait at most in a short outage, however many failures."""
+OF_OUTAGE = 1 / 12
+"""In a longer one: this part of how long it has lasted. After five minutes that is 25 s (T23)."""
 FORBEARANCE = 900.0
 """Seconds after which a server that takes us in and throws us out again is no longer met with QUICK."""
 
@@ -329,8 +331,9 @@ class Watcher:
         if self._failures == 0:
             self._failing_since = now
         self._failures += 1
-        # Nobody waits longer than the outage has lasted so far: a restarted server is found again soon.
-        most = max(QUICK, now - self._down_since) if now - self._failing_since < FORBEARANCE else LONGEST
+        most = LONGEST
+        if now - self._failing_since < FORBEARANCE:
+            most = max(QUICK, (now - self._down_since) * OF_OUTAGE)  # one that is back is found again soon
         wait = max(full_jitter(self._failures, most=most), error.retry_after or 0.0)
         self._become("waiting", str(error))
         log.warning("%s: %s; trying again in %.1f s", self.name, error, wait)

@@ -155,6 +155,29 @@ def test_who_waits_for_a_thread_can_still_be_stopped(poller: Poller) -> None:
         member.abort()
 
 
+def test_a_system_without_threads_delays_and_doubles_nothing(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, a member is woken once, as soon as one can be."""
+    start = threading.Thread.start
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    member, other = Member(), Member()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        poller.add(member)
+        time.sleep(0.2)
+        assert member.whys == []
+    assert threading.Thread.start is start
+    poller.add(other)
+    member.wait()
+    other.wait()
+    time.sleep(0.2)
+    assert member.whys == other.whys == ["start"]
+
+
 def test_stop_tells_parked_and_busy_members() -> None:
     """Stopping wakes the parked with "stop", lets the busy finish, and aborts who does not end."""
     poller = Poller(threads=4)

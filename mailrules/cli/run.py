@@ -99,6 +99,7 @@ def _watch(service: Service, state: State) -> int:
             if service.healthy():
                 notify.watchdog()
             try:
+                service.mind_the_clock()
                 service.tidy()
             except TransientError as error:
                 log.error("%s", error)

@@ -18,6 +18,8 @@ OUTAGE = (*LADDER[:3], *(timedelta(hours=1) for _ in range(120)))
 """Waits while a server can't be reached: about five days, as RFC 5321 section 4.5.4.1 has it."""
 SPREAD = 0.5
 """Each wait is up to this share shorter or longer, so that what failed together does not return together."""
+LONGEST_WAIT = LADDER[-1] * (1 + SPREAD)
+"""No wait is longer: what is due later than that was written by a clock that has been set back since."""
 LONGEST = 300.0
 """Seconds between attempts to connect, at most."""
 

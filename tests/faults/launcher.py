@@ -1,7 +1,8 @@
 """mailrules with other clocks and shorter waits: what a test can't wait for comes sooner.
 
-`LAB_CHANGES` is JSON: `sweep`, `timeout`, `idle_answer` (seconds); `clock` and `suspended` name files
-that hold a number of seconds, added to what the wall clock and `clock.suspended` say, read at every call.
+`LAB_CHANGES` is JSON. In seconds: `sweep`, `timeout`, `idle_answer`, `feed` (how often the main loop looks
+round), `first_wait` (of the ladder of retries). `clock` and `suspended` name files that hold a number of
+seconds, added to what the wall clock and `clock.suspended` say, read at every call.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from mailrules import clock, house, worker
+from mailrules import clock, house, run, worker
 from mailrules.__main__ import main
 from mailrules.adapters.imap import connection
+from mailrules.cli import run as run_command
+from mailrules.core import retry
 
 
 def _offset(path: Path) -> Callable[[], float]:
@@ -38,6 +41,12 @@ def change(changes: dict[str, object]) -> None:
         )
     if "idle_answer" in changes:
         connection.IDLE_ANSWER = float(str(changes["idle_answer"]))
+    if "feed" in changes:
+        run_command.FEED = float(str(changes["feed"]))
+    if "first_wait" in changes:
+        first = timedelta(seconds=float(str(changes["first_wait"])))
+        retry.LADDER = (first, *retry.LADDER[1:])
+        run.SOON = first / 10
     if "clock" in changes:
         now, offset = clock.now, _offset(Path(str(changes["clock"])))
         clock.now = lambda: now() + timedelta(seconds=offset())

@@ -27,7 +27,8 @@ MISSING = {
     "no ESEARCH": ("ESEARCH",),
     "nothing": tuple(f"{EVERYTHING} COPYUID".split()[1:]),
 }
-NAMES = [name for name in SCENARIOS if not name.endswith("without-MOVE")]
+ALL = [name for name in SCENARIOS if not name.endswith("without-MOVE")]
+NAMES = ALL if FULL else ["everything", "delete", "redirect", "script-answers"]
 Expect = Callable[[str, Verdict, str], None]
 
 
@@ -81,7 +82,7 @@ def test_a_server_that_lacks_extensions(
 
 
 @pytest.mark.parametrize("foreign", [False, True], ids=["alone", "among others' \\\\Deleted"])
-@pytest.mark.parametrize("name", NAMES if FULL else ["everything", "delete"])
+@pytest.mark.parametrize("name", ALL if FULL else ["everything", "delete"])
 @pytest.mark.parametrize("missing", [m for m in MISSING if m not in ("all there", "no COPYUID")])
 def test_dovecot_that_hides_extensions(
     missing: str,

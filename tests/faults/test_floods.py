@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+from sqlalchemy import text
 
 from tests.faults.checker import Verdict, check
 from tests.faults.conftest import FULL
+from tests.faults.lacking import Lacking
 from tests.faults.stage import SCENARIOS, Stage, numbered
 from tests.faults.working import handled, memory, working
 from tests.lab.dovecot import Dovecot
@@ -51,6 +54,30 @@ def test_a_flood_of_mail(
         "T16", check(stage), f"{name}: {count} in {sent:.0f} s, all done after {took:.0f} s, {most} MB"
     )
     assert most < MOST_MEMORY
+
+
+def test_a_retry_does_not_wait_for_the_mail_to_stop(sink: SmtpSink, tmp_path: Path) -> None:
+    """What is due while mail keeps coming is done between, not when it has ended."""
+    with Lacking() as server:
+        stage = Stage(cast(Dovecot, server), sink, tmp_path, SCENARIOS["forward"])
+        stage.baseline()
+        sink.plan("rcpt", "451 4.3.0 later")
+        first = stage.deliver()
+        stage.run()
+        with stage.store._database.write() as connection:
+            soon = (time.time() + 0.5) * 1e6
+            connection.execute(text("UPDATE effect SET next_try = :soon"), {"soon": int(soon)})
+        more = iter(range(8))
+
+        def arrive(*_: object) -> None:
+            if next(more, None) is not None:
+                time.sleep(0.2)
+                stage.deliver()
+
+        server.script(rb"UID SEARCH", arrive)
+        stage.run()
+        order = [number for _, number in stage.sent()]
+        assert first in order and order[-1] != first, order
 
 
 def flood(stage: Stage, numbers: list[int], seconds: float) -> None:

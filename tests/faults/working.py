@@ -16,7 +16,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,22 @@ from tests.lab.program import Program
 class Launched(Program):
     """mailrules started by launcher.py, with `changes` to what is fixed in it."""
 
-    def __init__(self, directory: Path, rules: str, changes: Mapping[str, Any], **options: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        rules: str,
+        changes: Mapping[str, Any],
+        *,
+        prefix: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(directory, rules, **options)
+        self.prefix = prefix
         self.environment["LAB_CHANGES"] = json.dumps(changes)
 
     def arguments(self, *arguments: str) -> list[str]:
         python, _, _, *rest = super().arguments(*arguments)
-        return [python, "-m", "tests.faults.launcher", *rest]
+        return [*self.prefix, python, "-m", "tests.faults.launcher", *rest]
 
 
 @contextmanager
@@ -44,14 +53,21 @@ def working(
     *,
     changes: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    rewrite: Callable[[str], str] = str,
 ) -> Iterator[Program]:
-    """A worker that watches the stage's account; it is stopped decently at the end."""
+    """A worker that watches the stage's account; it is stopped decently at the end.
+
+    `prefix`: a command that starts it. `rewrite`: what is different in its rules.yaml.
+    """
     stage.baseline()
     stage.close()
-    rules = (stage.directory / "rules.yaml").read_text()
-    with Launched(stage.directory, rules, changes or {}, environment=dict(environment or {})) as program:
+    rules = rewrite((stage.directory / "rules.yaml").read_text())
+    with Launched(
+        stage.directory, rules, changes or {}, prefix=prefix, environment=dict(environment or {})
+    ) as program:
         program.start()
-        program.wait_for("lab/INBOX connected")
+        program.wait_for("lab/INBOX connected", timeout=60)
         yield program
         if program.worker is not None:
             assert program.stop(timeout=60) == 0, program.said()

@@ -15,7 +15,7 @@ there any more, somebody else has it, and `Fenced` is raised before anything is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,10 +25,12 @@ from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.effects import LARGEST_SET, chunks, row_of, select_effects
 from mailrules.adapters.store.hands import hold, put_down
+from mailrules.adapters.store.mailboxes import is_
 from mailrules.adapters.store.memory import Memory
 from mailrules.adapters.store.rows import EffectRow, State
-from mailrules.adapters.store.schema import OPEN, effect
+from mailrules.adapters.store.schema import OPEN, TROUBLED, effect, message
 from mailrules.core.errors import TransientError
+from mailrules.core.retry import LONGEST_WAIT
 
 ARROWS: Mapping[State, frozenset[State]] = {
     # `done` straight from planned: `log` and `keep`, which are done by being recorded.
@@ -94,7 +96,10 @@ class Journal(Memory):
                 effect.c.state.in_(UNFINISHED),
                 effect.c.account == account,
                 effect.c.mailbox == mailbox,
-                (effect.c.state != "later") | (effect.c.next_try.is_(None)) | (effect.c.next_try <= now),
+                (effect.c.state != "later")
+                | (effect.c.next_try.is_(None))
+                | (effect.c.next_try <= now)
+                | (effect.c.next_try > now + LONGEST_WAIT),
             )
             .order_by(effect.c.uidvalidity, effect.c.uid, effect.c.leaves, effect.c.place, effect.c.id)
         )
@@ -116,6 +121,34 @@ class Journal(Memory):
                 )
             )
             return earliest
+
+    def clock_set(self, by: timedelta, *, ago: timedelta, now: datetime) -> int:
+        """The wall clock was set, at most `ago`: what waits is due as much later or earlier. Gives how many.
+
+        What was written since `ago` may have the new time already, and stays.
+        """
+        with self._database.write() as connection:
+            waiting = connection.execute(
+                select(effect.c.id, effect.c.next_try).where(
+                    OPEN,
+                    effect.c.state == "later",
+                    effect.c.next_try.is_not(None),
+                    ~effect.c.changed_at.between(now - ago, now),
+                )
+            ).all()
+            for row in waiting:
+                connection.execute(
+                    update(effect).where(effect.c.id == row.id).values(next_try=row.next_try + by)
+                )
+            deferred = connection.execute(
+                select(message).where(TROUBLED, message.c.state == "waiting", message.c.next_try.is_not(None))
+            ).all()
+            for each in deferred:
+                key = {name: getattr(each, name) for name in ("account", "mailbox", "uidvalidity", "uid")}
+                connection.execute(
+                    update(message).where(is_(message, key)).values(next_try=each.next_try + by)
+                )
+            return len(waiting) + len(deferred)
 
     def unfinished_mailboxes(self, account: str) -> list[str]:
         """Mailboxes with effects that wait for us, not for a person."""

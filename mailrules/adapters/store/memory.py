@@ -72,7 +72,7 @@ class Memory:
                         )
                         | ((effect.c.mailbox == mailbox) & effect.c.leaves & (effect.c.state == "done")),
                     )
-                    .order_by(effect.c.changed_at, effect.c.id)
+                    .order_by(effect.c.change, effect.c.id)  # not by time: clocks are set back
                 ):
                     ours = row.destination == mailbox and row.undoes is None
                     known[row.identity] = "ours" if ours else "returned"

@@ -167,6 +167,26 @@ def test_later_waits_for_its_time(store: Store) -> None:
     assert (tried.tries, tried.next_try) == (2, None)
 
 
+def test_what_waits_moves_with_a_clock_that_is_set(store: Store) -> None:
+    """Set back or forward, an effect is due after the time it was to wait; what is newer than that stays."""
+    old, new = record(store, decided(1, flag()), decided(2, flag()))
+    for row, seconds in ((old, 2), (new, 50)):
+        store.advance([row.id], frm="planned", to="intent", at=at(seconds))
+        store.advance([row.id], frm="intent", to="later", at=at(seconds), next_try=at(seconds + 60))
+    assert store.clock_set(timedelta(hours=-1), ago=timedelta(seconds=20), now=at(55)) == 1
+    tries = {row.id: store.effect(row.id).next_try for row in (old, new)}  # type: ignore[union-attr]
+    assert tries == {old.id: at(62 - 3600), new.id: at(110)}
+
+
+def test_what_a_clock_far_ahead_has_written_is_due(store: Store) -> None:
+    """A next try further away than any wait was written under another time: it is not waited for."""
+    (row,) = record(store, decided(1, flag()))
+    store.advance([row.id], frm="planned", to="intent", at=at(1))
+    store.advance([row.id], frm="intent", to="later", at=at(86400), next_try=at(86460))
+    assert [r.id for r in store.unfinished("work", "INBOX", now=at(2))] == [row.id]
+    assert store.unfinished("work", "INBOX", now=at(86400 - 3600)) == []
+
+
 def test_unfinished_is_by_message_and_leaving_last(store: Store) -> None:
     """What a crash left comes back per message, and what takes it away comes last, whoever planned it."""
     record(store, decided(2, move(), identity="b"), decided(1, flag(), move(), identity="a"))
