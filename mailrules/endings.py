@@ -56,6 +56,7 @@ class Endings:
                 detail={row.id: _detail(row, outcomes[row.id]) for row in those},
                 next_try=_next_try(those, outcomes, at) if state == "later" else None,
                 hand=hand_of(those[0]) if last == 0 else "",
+                known=those,
             )
             self.tally.add(state, len(those))
             for row in those:

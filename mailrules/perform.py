@@ -102,7 +102,7 @@ class Performer:
         return came or self.wait
 
     def _may_leave(self, rows: Sequence[EffectRow]) -> list[EffectRow]:
-        blocking = self.store.blocking([row.id for row in rows])
+        blocking = self.store.blocking(rows)
         free = []
         for row in rows:
             if row.id in blocking:
@@ -204,14 +204,13 @@ class Performer:
         Where an earlier try was going to put them stays written: its copy may still show.
         """
         frm: tuple[State, ...] = ("planned", "later", "intent", "copied", "commit")
-        detail = {
-            row.id: {"destination": dict(evidence)} if evidence and "destination" not in row.detail else {}
-            for row in rows
-        }
+        nothing: Mapping[str, Any] = {}
+        going = {"destination": dict(evidence)} if evidence else nothing
+        detail = {row.id: nothing if "destination" in row.detail else going for row in rows}
         try:
             return self.store.advance(
                 [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail,
-                hand=hand_of(rows[0]),
+                hand=hand_of(rows[0]), known=rows,
             )  # fmt: skip
         except Fenced:
             if len(rows) == 1:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, select
 
+from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.rows import EffectRow
 from mailrules.adapters.store.schema import effect
@@ -25,20 +26,39 @@ def effect_key(parts: tuple[object, ...]) -> str:
     return base64.b32encode(digest).decode().rstrip("=").lower()
 
 
+def plain_key(parts: tuple[object, ...]) -> str:
+    """The key of an effect that the world is never told: another one each time, and cheap."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
 def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Within a transaction: write new effects; each row is given its id."""
     if not rows:
         return
     first, change = take(connection, "effect", len(rows)), take(connection, "change", 1)
+    written = []
     for id_, row in enumerate(rows, first):
         row["id"], row["change"] = id_, change
-    connection.execute(insert(effect), rows)
+        written.append(
+            row
+            | {
+                "arguments": as_json(row["arguments"]),
+                "detail": as_json(row["detail"]) if row["detail"] else "{}",
+                **{name: moment(row[name]) for name in _MOMENTS},
+            }
+        )
+    execute_many(connection, _INSERT, written)
 
 
 def chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """Pieces that fit one statement."""
     return (values[start : start + LARGEST_SET] for start in range(0, len(values), LARGEST_SET))
 
+
+_MOMENTS = ("next_try", "created_at", "ended_at", "changed_at")
+_LATER = ("epoch", "intent_at", "commit_at")
+"""Columns that a new effect leaves as the schema has them."""
+_INSERT = insert(effect).values({c.name: bindparam(c.name) for c in effect.c if c.name not in _LATER})
 
 _FIELDS = {"order": "place"} | {f.name: f.name for f in fields(EffectRow) if f.name != "order"}
 _COLUMNS: tuple[ColumnElement[Any], ...] = tuple(effect.c[name] for name in _FIELDS.values())

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, literal_column, select, update
 
+from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import LARGEST_SET, chunks, row_of, select_effects
+from mailrules.adapters.store.effects import LARGEST_SET, row_of, select_effects
 from mailrules.adapters.store.hands import hold, put_down
 from mailrules.adapters.store.mailboxes import is_
 from mailrules.adapters.store.memory import Memory
@@ -52,6 +53,7 @@ UNFINISHED: tuple[State, ...] = ("planned", "intent", "copied", "commit", "later
 BEGINS: frozenset[State] = frozenset({"intent", "commit"})
 """Arrows before the act: if the disk is full they fail, and nothing is done. The others are insisted on."""
 LETS_GO: tuple[State, ...] = ("done", "skipped", "would", "gone")
+HOLDS: tuple[State, ...] = tuple(state for state in ARROWS if state not in LETS_GO)
 _TIME_OF = {"intent": "intent_at", "commit": "commit_at"} | dict.fromkeys(
     ("done", "failed", "unknown", "gone", "skipped"), "ended_at"
 )
@@ -171,9 +173,12 @@ class Journal(Memory):
         detail: Mapping[int, Mapping[str, Any]] | None = None,
         next_try: datetime | None = None,
         hand: str = "",
+        known: Sequence[EffectRow] = (),
     ) -> list[EffectRow]:
         """One arrow for a set, in one transaction. Gives the rows as they are now, in the order of `ids`.
 
+        `known`: the rows as they were when last seen; they are not read again then, and one that somebody has
+        changed since counts as not in `frm`.
         Raises Fenced, with nothing written, if one of them is not in `frm`. `detail` is merged into what
         is there. Going to `intent` counts a try before the attempt, so that one which kills the process
         counts too, and takes their messages in `hand`; any other arrow that names a hand empties it. Raises
@@ -183,7 +188,10 @@ class Journal(Memory):
 
         def arrow() -> list[EffectRow]:
             with self._database.write(irrevocable=to == "commit") as connection:
-                rows = self._set(connection, ids, sources, to, at, detail, next_try)
+                if known:
+                    rows = self._move(connection, known, sources, to, at, detail or {}, next_try)
+                else:
+                    rows = self._set(connection, ids, sources, to, at, detail, next_try)
                 if hand and rows:
                     of = rows[0]
                     if to == "intent":
@@ -243,35 +251,75 @@ class Journal(Memory):
             return [row_of({**found[id_], "detail": merged.get(id_, found[id_]["detail"])}) for id_ in ids]
         return [row_of(found[id_]) for id_ in ids]
 
-    def blocking(self, ids: Sequence[int]) -> dict[int, int]:
+    def _move(
+        self,
+        connection: Connection,
+        rows: Sequence[EffectRow],
+        frm: Sequence[State],
+        to: State,
+        at: datetime,
+        detail: Mapping[int, Mapping[str, Any]],
+        next_try: datetime | None,
+    ) -> list[EffectRow]:
+        """`_set` for rows that are known: each written once, none read."""
+        if len(rows) > LARGEST_SET:
+            raise ValueError(f"{len(rows)} effects in one set; at most {LARGEST_SET}")
+        more = to == "intent"
+        due = next_try if to == "later" else None
+        change = take(connection, "change", 1)
+        stamp, due_stamp = moment(at), moment(due)
+        texts: dict[int, str] = {}  # the same addition to nothing, for each row
+        written, moved = [], []
+        for row in rows:
+            new = detail.get(row.id) or {}
+            merged = {**row.detail, **new} if row.detail else new
+            text = texts.get(id(new)) if not row.detail else None
+            if text is None:
+                text = as_json(merged)
+                if not row.detail:
+                    texts[id(new)] = text
+            written.append(
+                {
+                    "this": row.id, "seen": moment(row.changed_at), "stamp": stamp, "number": change,
+                    "due": due_stamp, "said": text,
+                }
+            )  # fmt: skip
+            moved.append(row.moved(to, tries=row.tries + more, next_try=due, changed_at=at, detail=merged))
+        arrow = _arrow(to, tuple(state for state in frm if to in ARROWS[state]))
+        count = execute_many(connection, arrow, written)
+        if count != len(rows):
+            ids = [row.id for row in rows]
+            found = connection.execute(select(effect.c.id, effect.c.state).where(effect.c.id.in_(ids))).all()
+            raise Fenced(_why_fenced({r.id: r.state for r in found}, ids, to, count))
+        return moved
+
+    def blocking(self, rows: Sequence[EffectRow]) -> dict[int, int]:
         """Of these leaving effects, those that must wait -> the effect on the same message they wait for.
 
         A message leaves when everything else that any rule planned for it is done, or a person skipped
         it. A rule whose template failed holds its message only for the run in which it failed.
         """
-        other = effect.alias("other")
+        places: dict[tuple[str, str, int], dict[int, list[EffectRow]]] = {}
+        for row in rows:
+            place = places.setdefault((row.account, row.mailbox, row.uidvalidity), {})
+            place.setdefault(row.uid, []).append(row)
         blocked: dict[int, int] = {}
         with self._database.read() as connection:
-            for chunk in chunks(list(ids)):
-                for id_, by in connection.execute(
-                    select(effect.c.id, func.min(other.c.id))
-                    .join(
-                        other,
-                        (other.c.account == effect.c.account)
-                        & (other.c.mailbox == effect.c.mailbox)
-                        & (other.c.uidvalidity == effect.c.uidvalidity)
-                        & (other.c.uid == effect.c.uid)
-                        & (other.c.id != effect.c.id),
+            for (account, mailbox, uidvalidity), by_uid in places.items():
+                # All that is open and stays, in this mailbox: the index has just that, and it is little.
+                for other in connection.execute(
+                    select(effect.c.id, effect.c.uid, effect.c.run, effect.c.rendered).where(
+                        OPEN,
+                        effect.c.state.in_(HOLDS),
+                        effect.c.account == account,
+                        effect.c.mailbox == mailbox,
+                        effect.c.uidvalidity == uidvalidity,
+                        ~effect.c.leaves,
                     )
-                    .where(
-                        effect.c.id.in_(chunk),
-                        ~other.c.leaves,
-                        other.c.state.not_in(LETS_GO),
-                        other.c.rendered | (other.c.run == effect.c.run),
-                    )
-                    .group_by(effect.c.id)
                 ):
-                    blocked[id_] = by
+                    for row in by_uid.get(other.uid, ()):
+                        if other.rendered or other.run == row.run:
+                            blocked[row.id] = min(other.id, blocked.get(row.id, other.id))
         return blocked
 
     def leaving(self, id_: int) -> bool:
@@ -297,6 +345,28 @@ class Journal(Memory):
                 .limit(1)
             )
             return found is not None
+
+
+@lru_cache(maxsize=100)
+def _arrow(to: State, frm: tuple[State, ...]) -> Any:
+    """The UPDATE for one arrow, for `execute_many`."""
+    values: dict[str, Any] = {
+        "state": literal_column(f"'{to}'"), "changed_at": bindparam("stamp"), "change": bindparam("number"),
+        "next_try": bindparam("due"), "detail": bindparam("said"),
+    }  # fmt: skip
+    if to in _TIME_OF:
+        values[_TIME_OF[to]] = bindparam("stamp")
+    if to == "intent":
+        values["tries"] = effect.c.tries + literal_column("1")
+    return (
+        update(effect)
+        .where(
+            effect.c.id == bindparam("this"),
+            effect.c.changed_at == bindparam("seen"),
+            effect.c.state.in_([literal_column(f"'{state}'") for state in frm]),
+        )
+        .values(**values)
+    )
 
 
 def _why_fenced(states: Mapping[int, str], ids: Sequence[int], to: str, moved: int) -> str:

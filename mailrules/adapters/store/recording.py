@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from mailrules.adapters.store import schema
-from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of
+from mailrules.adapters.store.bulk import as_json, execute_many, moment
+from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, plain_key, row_of
 from mailrules.adapters.store.hands import JUDGING, doing, put_down
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text
-from mailrules.adapters.store.upsert import upsert
+from mailrules.adapters.store.upsert import upsert, upsert_statement
 from mailrules.core.uidset import UidSet
 
 if TYPE_CHECKING:  # templates and regexes are heavy, and reading the log needs none
@@ -102,7 +103,8 @@ class Recording(Journal):
         self._database.demand_room()
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         with self._database.write() as connection:
-            upsert(connection, message, [_message(d, place, at) for d in decided])
+            stamp = moment(at)
+            execute_many(connection, _TOLD, [_message(d, place, stamp) for d in decided])
             taken = self._once_taken(connection, account, decided)
             waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
             rows: list[dict[str, Any]] = []
@@ -110,7 +112,7 @@ class Recording(Journal):
                 identity = clean(one.identity.identity)
                 for order, planned in enumerate(one.effects):
                     nth = _nth(taken, identity, planned, again=again)
-                    if nth is not None and _what(one.uid, planned) not in waiting:
+                    if nth is not None and not (waiting and _what(one.uid, planned) in waiting):
                         rows.append(
                             self._effect(
                                 planned, run=run, place=place, uid=one.uid, order=order, again=nth,
@@ -209,9 +211,9 @@ class Recording(Journal):
                     planned.target,
                     again,
                 )
-                if once
-                else (self._instance, place["account"], identity, planned.rule, planned.step, order, run, uid)
-            ),
+            )
+            if once
+            else plain_key((self._instance, run, uid, order)),
             "state": planned.state,
             "tries": 0,
             "next_try": None,
@@ -243,20 +245,27 @@ class Recording(Journal):
         return [row_of(values) for values in rows]
 
 
-def _message(one: Decided, place: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+_TELLING = (
+    "identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at",
+)  # fmt: skip
+_TOLD = upsert_statement(message, _TELLING)
+
+
+def _message(one: Decided, place: Mapping[str, Any], stamp: int | None) -> dict[str, Any]:
+    """A row of `message`, for `execute_many`."""
     told = one.identity
     return {
         **place,
         "uid": one.uid,
-        "identity": told.identity,
-        "message_id": told.message_id or None,
-        "subject": told.subject or None,
-        "sender": told.sender or None,
-        "internaldate": told.internaldate,
+        "identity": clean(told.identity),
+        "message_id": clean(told.message_id) if told.message_id else None,
+        "subject": clean(told.subject) if told.subject else None,
+        "sender": clean(told.sender) if told.sender else None,
+        "internaldate": moment(told.internaldate),
         "size": told.size,
-        "flags": None if told.flags is None else sorted(told.flags),
+        "flags": None if told.flags is None else as_json(sorted(told.flags)),
         "state": "judged",
-        "recorded_at": at,
+        "recorded_at": stamp,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -21,12 +21,20 @@ def upsert(
         return
     key = [column.name for column in table.primary_key]
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement: Any = dialect.insert(table)
     columns = [name for name in rows[0] if name not in key] if update_columns is None else update_columns
-    if columns:
-        statement = statement.on_conflict_do_update(
-            index_elements=key, set_={name: statement.excluded[name] for name in columns}
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    connection.execute(statement, rows)
+    connection.execute(_on_conflict(dialect.insert(table), key, columns), rows)
+
+
+def upsert_statement(table: Any, columns: Collection[str]) -> Any:
+    """The same of the key and these columns, for `bulk.execute_many`. SQLite's; PostgreSQL's is the same."""
+    key = [column.name for column in table.primary_key]
+    statement = sqlite.insert(table).values({name: bindparam(name) for name in (*key, *columns)})
+    return _on_conflict(statement, key, columns)
+
+
+def _on_conflict(statement: Any, key: list[str], columns: Collection[str]) -> Any:
+    if not columns:
+        return statement.on_conflict_do_nothing(index_elements=key)
+    return statement.on_conflict_do_update(
+        index_elements=key, set_={name: statement.excluded[name] for name in columns}
+    )

@@ -113,10 +113,10 @@ def test_skip_lets_the_message_go(store: Store) -> None:
     """A skipped effect is over, and holds its message no longer."""
     failed, moving = record(store, decided(1, flag(), move()))
     bring(store, failed.id, "failed")
-    assert store.blocking([moving.id])
+    assert store.blocking([moving])
     (row,) = store.skip([failed.id], at=at(5))
     assert row.state == "skipped"
-    assert not store.blocking([moving.id])
+    assert not store.blocking([moving])
 
 
 def test_skip_refuses_what_is_running(store: Store) -> None:

@@ -211,29 +211,29 @@ def test_a_message_leaves_when_the_rest_is_done(store: Store, state: str, waits:
     if state != "planned":
         for to in way:
             store.advance([flagging.id], frm=("planned", "intent"), to=to, at=at(1))  # type: ignore[arg-type]
-    assert store.blocking([moving.id]) == ({moving.id: flagging.id} if waits else {})
+    assert store.blocking([moving]) == ({moving.id: flagging.id} if waits else {})
 
 
 def test_another_rule_and_another_run_block_too(store: Store) -> None:
     """What an earlier run left undone on a message keeps it there."""
     (earlier,) = record(store, decided(1, forward()))
     (moving,) = record(store, decided(1, move(), identity="id-1"), kind="apply")
-    assert store.blocking([moving.id]) == {moving.id: earlier.id}
+    assert store.blocking([moving]) == {moving.id: earlier.id}
 
 
 def test_a_failed_template_blocks_its_own_run_only(store: Store) -> None:
     """Once the rule is mended and judged again, its old failure holds nothing."""
     record(store, decided(1, flag(state="failed", because="no such group")))
     (moving,) = record(store, decided(1, move()), kind="apply")
-    assert store.blocking([moving.id]) == {}
+    assert store.blocking([moving]) == {}
     _, together = record(store, decided(2, flag(state="failed", because="x"), move()))
-    assert list(store.blocking([together.id])) == [together.id]
+    assert list(store.blocking([together])) == [together.id]
 
 
 def test_dry_runs_block_nothing(store: Store) -> None:
     """What a rule would do keeps no message."""
     _, moving = record(store, decided(1, flag(state="would"), move()))
-    assert store.blocking([moving.id]) == {}
+    assert store.blocking([moving]) == {}
 
 
 def test_answers_come_with_the_script_and_before_the_leaving(store: Store) -> None:
@@ -246,7 +246,7 @@ def test_answers_come_with_the_script_and_before_the_leaving(store: Store) -> No
     done = store.effect(script.id)
     assert done is not None
     assert (done.state, done.detail) == ("done", {"status": 0})
-    assert store.blocking([moving.id]) == {moving.id: answer.id}
+    assert store.blocking([moving]) == {moving.id: answer.id}
     assert [r.id for r in store.unfinished("work", "INBOX", now=at(3))] == [answer.id, moving.id]
     with pytest.raises(Fenced):
         store.answered(script.id, [flag("$A")], detail={}, at=at(4))

@@ -1,0 +1,45 @@
+"""Many rows in one statement, without SQLAlchemy's look at every value.
+
+A pass over a large mailbox writes tens of thousands of rows; converting each value by itself costs more than
+the database does. Values must be as the driver takes them: `moment` for times, JSON as text, `clean` text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_json = json.JSONEncoder(ensure_ascii=True).encode
+
+
+def execute_many(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Execute an INSERT or UPDATE for each row (its parameters by name). Gives how many rows it changed."""
+    text, order = _prepared(statement, connection.dialect)
+    values: Sequence[Any] = rows if order is None else list(map(itemgetter(*order), rows))
+    return connection.exec_driver_sql(text, values).rowcount
+
+
+@lru_cache(maxsize=200)
+def _prepared(statement: Any, dialect: Any) -> tuple[str, tuple[str, ...] | None]:
+    """A statement's text for this driver, and the order of its parameters where it has no names."""
+    compiled = statement.compile(dialect=dialect)
+    order = compiled.positiontup
+    return str(compiled), None if order is None else tuple(order)
+
+
+def moment(value: datetime | None) -> int | None:
+    """A time as `schema.Moment` stores it."""
+    return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON columns store it."""
+    return _json(value)
