@@ -29,9 +29,15 @@ def run_once(house: House, *, done: Callable[[OnceResult], None]) -> list[OnceRe
     """Sweep everything once. `done` is called for each account as it ends. Raises nothing of an account's."""
     results: list[OnceResult] = []
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="mailrules-once") as pool:
-        futures = [pool.submit(_account, house, name) for name in house.config.accounts]
-        for future in as_completed(futures):
-            result = future.result()
+        futures = {pool.submit(_account, house, name): name for name in house.config.accounts}
+        for future, name in ((future, futures[future]) for future in as_completed(futures)):
+            bug = future.exception()
+            if bug is None:
+                result = future.result()
+            else:  # one account's trouble is not the others'
+                log.error("%s: unexpected error", name, exc_info=bug)
+                error = PermanentError(f"internal error: {type(bug).__name__}: {bug}")
+                result = OnceResult(name, errors=[(name, error)])
             results.append(result)
             done(result)
     return results

@@ -1,7 +1,8 @@
 """Many rows in one statement, without SQLAlchemy's look at every value.
 
 A pass over a large mailbox writes tens of thousands of rows; converting each value by itself costs more than
-the database does. Values must be as the driver takes them: `moment` for times, JSON as text, `clean` text.
+the database does. Values must be as the driver takes them: `moment` for times, `as_json`, text that is
+`schema.clean`, UIDVALIDITY `schema.signed`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, insert, select
 from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.rows import EffectRow
-from mailrules.adapters.store.schema import effect
+from mailrules.adapters.store.schema import clean, effect, signed
 
 LARGEST_SET = 500
 """Rows in one statement; a set of more is the caller's mistake (SQLite also limits bound variables)."""
@@ -42,6 +42,9 @@ def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
         written.append(
             row
             | {
+                "mailbox": clean(row["mailbox"]),
+                "uidvalidity": signed(row["uidvalidity"]),
+                "destination": None if row["destination"] is None else clean(row["destination"]),
                 "arguments": as_json(row["arguments"]),
                 "detail": as_json(row["detail"]) if row["detail"] else "{}",
                 **{name: moment(row[name]) for name in _MOMENTS},

@@ -16,7 +16,7 @@ from mailrules.adapters.store.hands import JUDGING, doing, put_down
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
-from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text
+from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
 from mailrules.adapters.store.upsert import upsert, upsert_statement
 from mailrules.core.uidset import UidSet
 
@@ -255,7 +255,9 @@ def _message(one: Decided, place: Mapping[str, Any], stamp: int | None) -> dict[
     """A row of `message`, for `execute_many`."""
     told = one.identity
     return {
-        **place,
+        "account": place["account"],
+        "mailbox": clean(place["mailbox"]),
+        "uidvalidity": signed(place["uidvalidity"]),
         "uid": one.uid,
         "identity": clean(told.identity),
         "message_id": clean(told.message_id) if told.message_id else None,

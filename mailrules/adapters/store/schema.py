@@ -56,7 +56,7 @@ class Unsigned(TypeDecorator[int]):
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        return value - 2**64 if value is not None and value >= 2**63 else value
+        return None if value is None else signed(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         return None if value is None else int(value) % 2**64
@@ -70,6 +70,11 @@ class HostileText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else clean(value)
+
+
+def signed(value: int) -> int:
+    """The number as `Unsigned` stores it."""
+    return value - 2**64 if value >= 2**63 else value
 
 
 def clean(text: str) -> str:
