@@ -180,13 +180,15 @@ class Performer:
             return
         rows = self._intend(rows, evidence)
         if rows:
+            now = {row.id: row for row in rows}  # as the journal has them
             with self.store.held(self.account, self.mailbox, ACTING):
                 try:
-                    self._end(rows, self._verb(rows))
+                    outcomes = self._verb(rows, now)
+                    self._end([now[row.id] for row in rows], outcomes)
                 except Fenced:
                     raise
                 except TransientError as error:
-                    self._put_off(rows, error)
+                    self._put_off([now[row.id] for row in rows], error)
 
     def _put_off(self, rows: Sequence[EffectRow], error: TransientError) -> None:
         """What failed for these alone is tried again later, and the others go on.
@@ -217,14 +219,14 @@ class Performer:
                 return []
             return [mine for row in rows for mine in self._intend([row], evidence)]
 
-    def _verb(self, rows: list[EffectRow]) -> dict[int, Outcome]:
+    def _verb(self, rows: list[EffectRow], now: dict[int, EffectRow]) -> dict[int, Outcome]:
         targets = [row.target_message for row in rows]
         arguments = rows[0].arguments
         action = rows[0].action
         try:
             if action in MOVES:
                 outcomes = self.world.move(
-                    targets, arguments["mailbox"], on_copied=lambda copied: self._copied(rows, copied)
+                    targets, arguments["mailbox"], on_copied=lambda copied: self._copied(now, copied)
                 )
             elif action == "copy":
                 outcomes = self.world.copy(targets, arguments["mailbox"])
@@ -239,16 +241,18 @@ class Performer:
         missing = Outcome("unknown", {"error": "the server did not say what became of it"})
         return {row.id: outcomes.get(row.uid, missing) for row in rows}
 
-    def _copied(self, rows: Sequence[EffectRow], copied: Mapping[int, Outcome]) -> None:
+    def _copied(self, now: dict[int, EffectRow], copied: Mapping[int, Outcome]) -> None:
         """The copies of a move without MOVE are proven: only the originals are left to remove."""
-        proven = [row for row in rows if row.uid in copied]
-        self.store.advance(
+        proven = [row for row in now.values() if row.uid in copied]
+        moved = self.store.advance(
             [row.id for row in proven],
             frm="intent",
             to="copied",
             at=clock.now(),
             detail={row.id: copied[row.uid].detail for row in proven},
+            known=proven,
         )
+        now.update((row.id, row) for row in moved)
 
     def _let_go(self, row: EffectRow) -> None:
         try:
@@ -314,8 +318,8 @@ class Performer:
         committed = False
 
         def commit() -> None:
-            nonlocal committed
-            self.store.advance([row.id], frm="intent", to="commit", at=clock.now())
+            nonlocal committed, row
+            (row,) = self.store.advance([row.id], frm="intent", to="commit", at=clock.now(), known=[row])
             committed = True
 
         try:

@@ -227,7 +227,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour is a second or two: waits are short, everything else is as always."""
     monkeypatch.setattr(worker, "CONFIRM", 0.1)
     monkeypatch.setattr(worker, "SHELVED", 0.1)
-    monkeypatch.setattr(worker, "full_jitter", lambda failures: 0.05)
+    monkeypatch.setattr(worker, "full_jitter", lambda failures, **_: 0.05)
 
 
 REFUSED = [
