@@ -23,6 +23,8 @@ _json = json.JSONEncoder(ensure_ascii=True).encode
 
 def execute_many(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> int:
     """Execute an INSERT or UPDATE for each row (its parameters by name). Gives how many rows it changed."""
+    if not rows:
+        return 0
     text, order = _prepared(statement, connection.dialect)
     values: Sequence[Any] = rows if order is None else list(map(itemgetter(*order), rows))
     return connection.exec_driver_sql(text, values).rowcount

@@ -368,3 +368,9 @@ def test_a_waiting_uid_dies_with_its_uidvalidity(store: Store) -> None:
     store.defer("work", "INBOX", 7, 11, reason="x", at=T0)
     store.set_baseline("work", "INBOX", uidvalidity=8, judged=UidSet(), high_uid=0, at=at(1))
     assert store.troubled() == []
+
+
+def test_nothing_to_record_is_nothing_written(store: Store) -> None:
+    """A window in which no rule matched writes its ranges and no row."""
+    assert record(store) == []
+    assert list(store.log()) == []
