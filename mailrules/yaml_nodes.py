@@ -148,4 +148,4 @@ _Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(CO
 def dump(data: Any) -> str:
     """Plain data as YAML that `parse` reads as the same data."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return text.removesuffix("...\n").rstrip()
+    return text.removesuffix("...\n").rstrip(" \n")
