@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError

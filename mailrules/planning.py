@@ -14,7 +14,7 @@ from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
-from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided
 from mailrules.baseline import WINDOW

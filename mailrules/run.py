@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from mailrules import clock
-from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
 from mailrules.baseline import WINDOW, Baseline
