@@ -6,6 +6,7 @@ Every command names messages by UID, in ascending sets of at most 8,000 bytes.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ class Mailbox:
         self.exists = 0
         self.read_only = examined
         self.permanent_flags: frozenset[str] = frozenset()
-        self._listed: Sequence[int] = ()
+        self._listed = array("Q")
 
     def take_in(self, reply: Reply, *, exists: int) -> None:
         """What the server said of the mailbox while it selected it; for this package only."""
@@ -79,7 +80,7 @@ class Mailbox:
                 "apart over time. Nothing is done there."
             )
         if uidvalidity != self.uidvalidity:
-            self._listed = ()
+            self._listed = array("Q")
         self.uidvalidity = uidvalidity
         self.exists = exists
         self.read_only = self.examined or reply.status.code == "READ-ONLY"
@@ -90,6 +91,11 @@ class Mailbox:
     def alive(self) -> bool:
         """Whether the connection still stands."""
         return self.connection.alive
+
+    @property
+    def news(self) -> bool:
+        """Whether something came since the mailbox was last asked for its UIDs."""
+        return self.connection.news
 
     def send(self, *parts: Part, take: Take | None = None) -> Reply:
         """A command in this mailbox, for this package only. NO and BAD come back as they are."""
@@ -109,7 +115,8 @@ class Mailbox:
             found = self._all_uids(low)
             if not self.connection.news:
                 break
-        self._listed = array("Q", found)
+        del self._listed[bisect_left(self._listed, low) :]
+        self._listed.extend(found)
         return found
 
     def spanned(self, uids: Sequence[int]) -> UidSet:
@@ -118,7 +125,7 @@ class Mailbox:
 
     def forget(self) -> None:
         """The mailbox is left alone for some time: keep nothing that grows with it."""
-        self._listed = ()
+        self._listed = array("Q")
 
     def _all_uids(self, low: int) -> list[int]:
         high = "*"
