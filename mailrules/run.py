@@ -84,6 +84,7 @@ class Run:
     """Suspects that have had their turn."""
     pace: Pace = field(default_factory=Pace)
     _held: frozenset[int] = frozenset()
+    _listed_to: int = 0
 
     def __call__(self) -> RunResult:
         self._settle_baseline()
@@ -184,7 +185,9 @@ class Run:
         low = 1 if full else max(1, row.high_uid - OVERLAP)
         known = self.store.judged(self.account, self.mailbox.name, low=low)
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
-        found = {uid for uid in self.mailbox.uids(low) if uid not in known}
+        listed = self.mailbox.uids(low)
+        self._listed_to = max(row.high_uid, listed[-1] if listed else 0)
+        found = {uid for uid in listed if uid not in known}
         due = {uid for uid, at in waiting.items() if not now < at <= now + LONGEST_WAIT}
         for uid, at in waiting.items():
             if uid not in due:
@@ -217,14 +220,14 @@ class Run:
 
         What comes meanwhile does not wait for all of them.
         """
-        at, highest = 0, uids[-1]
+        at = 0
         while at < len(uids) and not self.stopping():
             if at and self.mailbox.news:
-                fresh = self.mailbox.uids(highest + 1)
+                fresh = self.mailbox.uids(self._listed_to + 1)
+                self._listed_to = fresh[-1] if fresh else self._listed_to
                 for start in range(0, len(fresh), PIECE):
                     # The checkpoint stays where the old ones are: sweeps begin there.
                     self._window(run, fresh[start : start + PIECE], high_uid=0)
-                    highest = fresh[start : start + PIECE][-1]
             window = uids[at : at + self.pace.size]
             at += len(window)
             began = clock.timer()
