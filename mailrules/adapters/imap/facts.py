@@ -124,7 +124,9 @@ def _field_name(name: str) -> str:
 
 def _reader(wanted: Iterable[Fact], *, labels: bool) -> Callable[[Items | Unavailable], Known]:
     """What reads these facts of a message's items; text and parts are left out."""
-    headers = [(fact, str(fact.argument)) for fact in wanted if fact.kind == "header"]
+    headers = [fact for fact in wanted if fact.kind == "header"]
+    names = [(fact, str(fact.argument).encode("latin-1", "replace").lower()) for fact in headers]
+    whole = ALL_HEADERS in headers
     others = [fact for fact in wanted if fact.kind != "header" and fact not in (BODY, STRUCTURE)]
 
     def read(items: Items | Unavailable) -> Known:
@@ -133,11 +135,11 @@ def _reader(wanted: Iterable[Fact], *, labels: bool) -> Callable[[Items | Unavai
             block = items if isinstance(items, Unavailable) else header_block(items)
             if isinstance(block, bytes):
                 parsed = parse_block(block)
-                get = parsed.get
-                for fact, name in headers:
-                    known[fact] = parsed if name == "*" else get(name)
+                known = parsed.among(names)
+                if whole:
+                    known[ALL_HEADERS] = parsed
             else:
-                known = dict.fromkeys([fact for fact, _ in headers], NOT_SENT if block is None else block)
+                known = dict.fromkeys(headers, NOT_SENT if block is None else block)
         for fact in others:
             known[fact] = NO_LABELS if fact == GMAIL_LABELS and not labels else _value(fact, items)
         return known

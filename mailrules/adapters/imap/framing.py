@@ -87,7 +87,8 @@ class Framer:
             if line.endswith(b"\r"):
                 line = line[:-1]
             self._parts.append(line)
-            announced = _LITERAL.search(line) if line.endswith(b"}") else None
+            # Not from the start of the line: it may be long.
+            announced = _LITERAL.search(line, max(0, len(line) - 24)) if line.endswith(b"}") else None
             if announced is None or not self._may_announce():
                 whole, self._parts = self._parts, []
                 if end + 1 == len(buffer):
@@ -107,6 +108,8 @@ class Framer:
 
     def _may_announce(self) -> bool:
         first = self._parts[0]
+        if first.startswith(b"* ") and first[2:3].isdigit():
+            return True
         return not first.startswith(self._tag) and not _NO_LITERALS.match(first)
 
     def _check_line(self, length: int) -> None:

@@ -15,7 +15,7 @@ from mailrules.adapters.imap.framing import Response
 from mailrules.adapters.imap.items import Items, internal_date, read_any_fetch, read_fetch
 from mailrules.adapters.imap.tokens import Unreadable
 
-_FLAG = st.from_regex(rb"\A\\?[A-Za-z$!#%&'+*,./:;<=>?@^_`|~0-9-]{1,12}\Z").filter(
+_FLAG = st.from_regex(rb"\A\\?[A-Za-z$!#&_][A-Za-z$!#&'+,./:;<=>?@^_`|~0-9-]{0,12}\Z").filter(
     lambda f: f.upper() != b"NIL"
 )
 _NUMBER = st.integers(0, 2**32 - 1).map(lambda n: b"%d" % n)
