@@ -69,6 +69,8 @@ class RuleSet(Sequence[Rule]):
         found = set(self._always)
         for view in self._views:
             view.look(message, found)
+        if not found:
+            return []
         if len(found) == len(self._rules):
             return self._rules
         rules = self._rules

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mailrules.adapters.imap.fetch import Told, fetch_items, stream_items
+from mailrules.adapters.imap.fetch import Told, answer_to, fetch_items, stream_items
 from mailrules.adapters.imap.items import Items, header_block, internal_date
 from mailrules.adapters.imap.tokens import Unreadable, flags, number
 from mailrules.core.errors import PermanentError
@@ -127,12 +127,13 @@ def _reader(wanted: Iterable[Fact], *, labels: bool) -> Callable[[Items | Unavai
     headers = [fact for fact in wanted if fact.kind == "header"]
     names = [(fact, str(fact.argument).encode("latin-1", "replace").lower()) for fact in headers]
     whole = ALL_HEADERS in headers
+    asked = next((answer_to(item) for item in _items(set(headers))), b"")
     others = [fact for fact in wanted if fact.kind != "header" and fact not in (BODY, STRUCTURE)]
 
     def read(items: Items | Unavailable) -> Known:
         known: Known = {}
         if headers:
-            block = items if isinstance(items, Unavailable) else header_block(items)
+            block = items if isinstance(items, Unavailable) else header_block(items, asked)
             if isinstance(block, bytes):
                 parsed = parse_block(block)
                 known = parsed.among(names)

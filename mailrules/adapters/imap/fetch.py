@@ -72,16 +72,21 @@ def stream_items(mailbox: Mailbox, uids: Iterable[int], what: Sequence[bytes], t
 
 
 def _readiness(what: Sequence[bytes]) -> Callable[[Items], bool]:
-    headers = any(item.startswith(b"BODY.PEEK[HEADER") for item in what)
+    headers = [answer_to(item) for item in what if item.startswith(b"BODY.PEEK[HEADER")]
     names = [item for item in what if not item.startswith(b"BODY.PEEK[HEADER")]
 
     def ready(items: Items) -> bool:
         for name in names:
             if name not in items:
                 return False
-        return not headers or header_block(items) is not None
+        return not headers or header_block(items, headers[0]) is not None
 
     return ready
+
+
+def answer_to(item: bytes) -> bytes:
+    """The name of what answers BODY.PEEK[…]."""
+    return item.replace(b"BODY.PEEK[", b"BODY[", 1).upper()
 
 
 def _pieces(mailbox: Mailbox, uids: Sequence[int], most: Callable[[], int]) -> Iterator[Sequence[int]]:

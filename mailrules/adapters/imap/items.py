@@ -69,8 +69,14 @@ def read_any_fetch(response: Response) -> Items | None:
     return items
 
 
-def header_block(items: Mapping[bytes, Any]) -> bytes | None:
-    """What came for the BODY[HEADER…] that was asked for, however the server spells it."""
+def header_block(items: Mapping[bytes, Any], asked: bytes = b"") -> bytes | None:
+    """What came for the BODY[HEADER…] that was asked for, however the server spells it.
+
+    `asked` is how we spelled it, without PEEK: most servers repeat that.
+    """
+    block = items.get(asked)
+    if type(block) is bytes:
+        return block
     for name, value in items.items():
         if name.startswith(b"BODY[HEADER") and isinstance(value, bytes):
             return value

@@ -85,9 +85,10 @@ class Mailbox:
 def header_texts(message: Message, name: str) -> tuple[Text, ...]:
     """Every occurrence of a header, decoded. `name` is lower case."""
     memo = message.memo
-    found = memo.get(("texts", name))
+    key = ("texts", name)
+    found = memo.get(key)
     if found is None:
-        found = memo["texts", name] = tuple([Text(decode(raw)) for raw in message.header(name)])
+        found = memo[key] = tuple([Text(decode(raw)) for raw in message.header(name)])
     return found
 
 
