@@ -21,8 +21,8 @@ from mailrules.judging import Judge
 
 log = logging.getLogger("mailrules.run")
 
-WINDOW = 500
-"""Messages asked for, judged and recorded together (Yahoo answers no more than 1,000 at once)."""
+WINDOW = 2500
+"""Messages looked at together."""
 MARGIN = timedelta(hours=1)
 """After a UIDVALIDITY change, mail that came this long before the last sweep still counts as new."""
 BRAKE_LEAST = 50
@@ -124,9 +124,7 @@ class Baseline:
         uids = self.mailbox.uids()
         judged = self.store.judged(self.account, self.mailbox.name)
         others = [uid for uid in uids if uid not in judged]
-        dates: dict[int, datetime] = {}
-        for start in range(0, len(others), WINDOW):
-            dates |= self.mailbox.dates(others[start : start + WINDOW])
+        dates = self.mailbox.dates(others)
         new = sorted(uid for uid, date in dates.items() if date >= since)
         log.warning(
             "%s/%s: the journal was put back from a copy: of %d messages it does not know, %d came before "

@@ -97,6 +97,7 @@ def _in_mailbox(
         ),
         decide=explain,
         trust_search=False,
+        keep=True,
     )
     judged = judge.judge(mailbox, uids, clock.now())
     for each, facts in mailbox.fetch(judged.decisions, SHOWN, body_limit=0).items():

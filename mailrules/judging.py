@@ -1,4 +1,6 @@
-"""Judging a window of messages: fetch what the rules ask for, decide, fetch what is still missing, decide."""
+"""Judging a window of messages: decide while the facts that the rules ask for arrive; fetch what is still
+missing, decide. Of a message that no rule matches nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError
@@ -30,9 +32,20 @@ History = Callable[[Mapping[int, Identity]], Mapping[int, str]]
 """What the journal knows of messages that are about to be acted on: uid -> new | ours | returned."""
 
 
+PIECE = 500
+"""Messages worked on at once while others of the window wait."""
+
+Hold = Callable[[Sequence[int]], None]
+"""Is told of messages before they are worked on, of no more than PIECE at once."""
+
+
 @dataclass(slots=True)
 class Judged:
-    """What judging a window gave. `gone`: UIDs that vanished meanwhile; `left_out`: by SEARCH."""
+    """What judging a window gave. `gone`: UIDs that vanished meanwhile; `left_out`: by SEARCH.
+
+    `decisions` are those that came to something, `waited` counts the messages that took more than the
+    first facts. `messages` are there while they wait for facts, or if the judge is to keep them.
+    """
 
     decisions: dict[int, Decision] = field(default_factory=dict)
     deferred: dict[int, str] = field(default_factory=dict)
@@ -41,11 +54,12 @@ class Judged:
     messages: dict[int, Message] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
     left_out: set[int] = field(default_factory=set)
+    waited: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """How messages of one mailbox are judged now."""
+    """How messages of one mailbox are judged now. `keep`: all decisions, and the messages (to explain)."""
 
     rules: RuleSet
     situation: Situation
@@ -54,6 +68,7 @@ class Judge:
     trust_search: bool = False
     history: History | None = None
     decide: Callable[[Sequence[Rule], Message, Situation], Decision | Needs | Deferred] = decide
+    keep: bool = False
 
     def search(self, now: datetime) -> Search:
         """What may leave messages out before anything is fetched (SPEC section 3, SEARCH)."""
@@ -69,38 +84,81 @@ class Judge:
         """The union of what every message is asked for at once."""
         return frozenset(fact for fact in self.rules.facts if fact.kind in CHEAP)
 
-    def judge(self, mailbox: Mailbox, uids: Sequence[int], now: datetime) -> Judged:
+    def judge(
+        self, mailbox: Mailbox, uids: Sequence[int], now: datetime, *, hold: Hold = lambda uids: None
+    ) -> Judged:
         """Judge these messages. Raises TransientError if the connection is lost; nothing is recorded."""
         judged = Judged()
         if not uids:
             return judged
-        wanted: Iterable[int] = uids
+        wanted: Sequence[int] = uids
         search = self.search(now)
         if not isinstance(search, Everything) and (self.trust_search or len(uids) >= WORTH_A_SEARCH):
             found = mailbox.search(search, UidSet(uids))
             judged.left_out = set(uids) - found
             wanted = [uid for uid in uids if uid in found]
-        fetched = mailbox.fetch(wanted, self.first_facts(), body_limit=self.body_limit) if wanted else {}
-        self._miss(mailbox, judged, [uid for uid in wanted if uid not in fetched])
-        for uid, facts in fetched.items():
-            key = MessageKey(self.situation.account.name, mailbox.name, mailbox.uidvalidity, uid)
-            judged.messages[uid] = Message(key, now, facts, self.trusted_authserv)
-        waiting = sorted(judged.messages)
-        while waiting:
-            needs: dict[frozenset[Fact], list[int]] = defaultdict(list)
-            for uid in waiting:
-                answer = self._decide(judged, uid)
-                if isinstance(answer, Decision):
-                    judged.decisions[uid] = answer
-                elif isinstance(answer, Deferred):
-                    judged.deferred[uid] = answer.reason
-                elif answer is not None:
-                    needs[answer.facts].append(uid)
-            waiting = sorted(uid for asked in needs.values() for uid in asked)
-            for asked, those in needs.items():
-                self._gather(mailbox, judged, asked, those)
-            waiting = [uid for uid in waiting if uid not in judged.gone and uid not in judged.deferred]
+        needs = self._stream(mailbox, judged, wanted, now, hold) if wanted else {}
+        waiting = sorted(needs)
+        for start in range(0, len(waiting), PIECE):
+            piece = waiting[start : start + PIECE]
+            hold(piece)
+            self._wait(mailbox, judged, {uid: needs.pop(uid) for uid in piece})
         return judged
+
+    def _stream(
+        self, mailbox: Mailbox, judged: Judged, uids: Sequence[int], now: datetime, hold: Hold
+    ) -> dict[int, frozenset[Fact]]:
+        """Decide while the first facts arrive. Gives what is missing of those that could not be decided."""
+        needs: dict[int, frozenset[Fact]] = {}
+        unheard = set(uids)
+        account, name, uidvalidity = self.situation.account.name, mailbox.name, mailbox.uidvalidity
+
+        def take(told: Sequence[tuple[int, Callable[[], dict[Fact, Any]]]]) -> None:
+            hold([uid for uid, _ in told])
+            for uid, read in told:
+                unheard.discard(uid)
+                key = MessageKey(account, name, uidvalidity, uid)
+                message = Message(key, now, read(), self.trusted_authserv)
+                answer = self._decide(judged, message)
+                if answer is not None and not self._settled(judged, uid, answer):
+                    needs[uid] = answer.facts  # type: ignore[union-attr]
+                elif not self.keep:
+                    continue
+                judged.messages[uid] = message
+
+        mailbox.stream(uids, self.first_facts(), take)
+        self._miss(mailbox, judged, sorted(unheard))
+        judged.waited = len(needs)
+        return needs
+
+    def _settled(self, judged: Judged, uid: int, answer: Decision | Needs | Deferred) -> bool:
+        """Whether that is the end of it."""
+        if isinstance(answer, Needs):
+            return False
+        if isinstance(answer, Deferred):
+            judged.deferred[uid] = answer.reason
+        elif self.keep or answer.says_something:
+            judged.decisions[uid] = answer
+        return True
+
+    def _wait(self, mailbox: Mailbox, judged: Judged, needs: dict[int, frozenset[Fact]]) -> None:
+        """Learn what is missing, for those together that miss the same, until all are decided."""
+        while needs:
+            alike: dict[frozenset[Fact], list[int]] = defaultdict(list)
+            for uid, asked in needs.items():
+                alike[asked].append(uid)
+            for asked, those in alike.items():
+                self._gather(mailbox, judged, asked, those)
+            waiting = [uid for uid in needs if uid not in judged.gone and uid not in judged.deferred]
+            for uid in needs.keys() - set(waiting):
+                judged.messages.pop(uid, None)
+            needs = {}
+            for uid in waiting:
+                answer = self._decide(judged, judged.messages[uid])
+                if answer is not None and not self._settled(judged, uid, answer):
+                    needs[uid] = answer.facts  # type: ignore[union-attr]
+                elif not self.keep:
+                    del judged.messages[uid]
 
     def _miss(self, mailbox: Mailbox, judged: Judged, uids: Sequence[int]) -> None:
         """The server did not tell of these. Those still there are looked at again; the others are gone."""
@@ -114,12 +172,12 @@ class Judge:
             else:
                 judged.gone.add(uid)
 
-    def _decide(self, judged: Judged, uid: int) -> Decision | Needs | Deferred | None:
+    def _decide(self, judged: Judged, message: Message) -> Decision | Needs | Deferred | None:
         try:
-            return self.decide(self.rules, judged.messages[uid], self.situation)
+            return self.decide(self.rules, message, self.situation)
         except Exception as bug:
-            log.exception("%s uid=%d could not be judged", judged.messages[uid].key.mailbox, uid)
-            judged.broken[uid] = bug
+            log.exception("%s uid=%d could not be judged", message.key.mailbox, message.key.uid)
+            judged.broken[message.key.uid] = bug
             return None
 
     def _gather(self, mailbox: Mailbox, judged: Judged, asked: frozenset[Fact], uids: list[int]) -> None:

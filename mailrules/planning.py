@@ -14,10 +14,9 @@ from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
-from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided
-from mailrules.baseline import WINDOW
 from mailrules.core.decision import Decision, as_json, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.rule import Rule
@@ -25,7 +24,8 @@ from mailrules.core.search import Key
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
 from mailrules.house import House
-from mailrules.judging import Judge
+from mailrules.judging import PIECE, Judge
+from mailrules.pace import Pace
 
 BRAKE_SIZE = 100
 """Mailboxes of more messages than this have the brake of SPEC section 7: not more than half may leave."""
@@ -206,11 +206,16 @@ class Planner:
         rules = self._rules(account, mailbox.name)
         uids = self._since(mailbox, uids)
         judge = self._judge(account, mailbox.name, rules)
-        for start in range(0, len(uids), WINDOW):
+        pace = Pace()
+        done = 0
+        while done < len(uids):
             if self._stopping():
                 return
-            window = uids[start : start + WINDOW]
+            window = uids[done : done + pace.size]
+            done += len(window)
+            began = clock.timer()
             judged = judge.judge(mailbox, window, clock.now())
+            pace.learn(len(window), seconds=clock.timer() - began, waited=len(judged.decisions))
             self.summary.messages += len(window) - len(judged.gone)
             self.summary.deferred += len(judged.deferred) + len(judged.broken)
             matched = [uid for uid, d in sorted(judged.decisions.items()) if self._matched(d)]
@@ -225,7 +230,7 @@ class Planner:
                     planned = Planned(account, mailbox.name, uid, identities[uid], judged.decisions[uid])
                     self.summary.count(planned)
                     yield planned
-            yield Progress(account, mailbox.name, min(start + WINDOW, len(uids)), len(uids))
+            yield Progress(account, mailbox.name, done, len(uids))
 
     def _judge(self, account: str, mailbox: str, rules: Sequence[Rule]) -> Judge:
         return self.house.judge(
@@ -293,10 +298,10 @@ class Planner:
             at=clock.now(),
         )
         done = 0
-        for start in range(0, len(found), WINDOW):
+        for start in range(0, len(found), PIECE):
             if self._stopping():
                 break
-            window = found[start : start + WINDOW]
+            window = found[start : start + PIECE]
             with self.house.lock(account, mailbox.name):
                 selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
                 if selected.uidvalidity != mailbox.uidvalidity:

@@ -22,16 +22,17 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from mailrules import clock
-from mailrules.adapters.imap.fetch import Identity
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
-from mailrules.baseline import WINDOW, Baseline
+from mailrules.baseline import Baseline
 from mailrules.core.decision import Decision
 from mailrules.core.retry import LONGEST_WAIT, next_try
 from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
 from mailrules.endings import Tally
-from mailrules.judging import Judge, Judged
+from mailrules.judging import PIECE, Judge, Judged
+from mailrules.pace import Pace
 from mailrules.perform import Performer
 
 log = logging.getLogger("mailrules.run")
@@ -81,6 +82,9 @@ class Run:
     result: RunResult = field(default_factory=RunResult)
     tried: set[int] = field(default_factory=set)
     """Suspects that have had their turn."""
+    pace: Pace = field(default_factory=Pace)
+    _held: frozenset[int] = frozenset()
+    _listed_to: int = 0
 
     def __call__(self) -> RunResult:
         self._settle_baseline()
@@ -90,11 +94,7 @@ class Run:
             if uids:
                 log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
                 with self._recorded() as run:
-                    # Newest last, as they came; one window at a time, so that what is decided is also done.
-                    for start in range(0, len(uids), WINDOW):
-                        if self.stopping():
-                            break
-                        self._window(run, uids[start : start + WINDOW])
+                    self._windows(run, uids)
             if not self.stopping():
                 self._swept(full)
                 self._finish_due()
@@ -153,7 +153,7 @@ class Run:
                     self.tried.add(uid)
                     with self.performer.patient():  # its script, too, has ended when the turn ends
                         if uid in unjudged:
-                            self._window(run, [uid])
+                            self._window(run, [uid], high_uid=uid)
                         self._finish(uid)
                     self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
         return False
@@ -185,7 +185,9 @@ class Run:
         low = 1 if full else max(1, row.high_uid - OVERLAP)
         known = self.store.judged(self.account, self.mailbox.name, low=low)
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
-        found = {uid for uid in self.mailbox.uids(low) if uid not in known}
+        listed = self.mailbox.uids(low)
+        self._listed_to = max(row.high_uid, listed[-1] if listed else 0)
+        found = {uid for uid in listed if uid not in known}
         due = {uid for uid, at in waiting.items() if not now < at <= now + LONGEST_WAIT}
         for uid, at in waiting.items():
             if uid not in due:
@@ -213,30 +215,56 @@ class Run:
             judged=self.result.judged - before[0], matched=self.result.matched - before[1],
         )  # fmt: skip
 
-    def _window(self, run: int, uids: Sequence[int]) -> None:
-        mine = (self.account, self.mailbox.name, JUDGING)
-        self.store.take(*mine, self.mailbox.uidvalidity, uids)
-        with self.store.held(*mine):  # until `record` has what was decided
-            rows = self._judge(run, uids)
-        self.performer.perform([row for row in rows if row.state == "planned"])
+    def _windows(self, run: int, uids: Sequence[int]) -> None:
+        """Oldest first, as they came; one window at a time, so that what is decided is also done.
 
-    def _judge(self, run: int, uids: Sequence[int]) -> list[EffectRow]:
-        judged = self.judge.judge(self.mailbox, uids, clock.now())
-        acting = [uid for uid, decision in judged.decisions.items() if decision.effects]
-        identities = self.judge.identify(self.mailbox, judged, acting)
-        decided = [
-            Decided(uid=uid, identity=identities[uid], effects=judged.decisions[uid].effects)
-            for uid in acting
-            if uid in identities
-        ]
+        What comes meanwhile does not wait for all of them.
+        """
+        at = 0
+        while at < len(uids) and not self.stopping():
+            if at and self.mailbox.news:
+                fresh = self.mailbox.uids(self._listed_to + 1)
+                self._listed_to = fresh[-1] if fresh else self._listed_to
+                for start in range(0, len(fresh), PIECE):
+                    # The checkpoint stays where the old ones are: sweeps begin there.
+                    self._window(run, fresh[start : start + PIECE], high_uid=0)
+            window = uids[at : at + self.pace.size]
+            at += len(window)
+            began = clock.timer()
+            waited = self._window(run, window, high_uid=window[-1])
+            self.pace.learn(len(window), seconds=clock.timer() - began, waited=waited)
+
+    def _window(self, run: int, uids: Sequence[int], *, high_uid: int) -> int:
+        """Judge, record and perform. Gives how many messages had to wait for facts."""
+        mine = (self.account, self.mailbox.name, JUDGING)
+        self._held = frozenset(uids[:PIECE])
+        self.store.take(*mine, self.mailbox.uidvalidity, self._held)
+        with self.store.held(*mine):  # until `record` has what was decided
+            judged = self.judge.judge(self.mailbox, uids, clock.now(), hold=self._hold)
+            rows = self._record(run, uids, judged, high_uid=high_uid)
+        self.performer.perform([row for row in rows if row.state == "planned"])
+        return judged.waited
+
+    def _hold(self, uids: Sequence[int]) -> None:
+        """Of a large window only those are in hand that are worked on: few are suspect after a death."""
+        if not self._held.issuperset(uids):
+            self._held = frozenset(uids)
+            self.store.turn_to(self.account, self.mailbox.name, JUDGING, self.mailbox.uidvalidity, self._held)
+
+    def _record(self, run: int, uids: Sequence[int], judged: Judged, *, high_uid: int) -> list[EffectRow]:
+        """What was decided, in transactions of bounded size; the last one moves the checkpoint."""
+        acting = sorted(uid for uid, decision in judged.decisions.items() if decision.effects)
+        rows: list[EffectRow] = []
+        while len(acting) > PIECE:
+            decided = self._decided(judged, acting[:PIECE])
+            acting = acting[PIECE:]
+            rows += self._write(run, decided, UidSet(one.uid for one in decided), high_uid=0)
+        decided = self._decided(judged, acting)
         self._say_unknown(judged)
         # Before the checkpoint moves on: what is deferred must not be forgotten if we die in between.
         self._defer(judged)
         settled = UidSet(uid for uid in uids if uid not in judged.deferred and uid not in judged.broken)
-        rows = self.store.record(
-            run, self.account, self.mailbox.name, self.mailbox.uidvalidity, decided,
-            judged=settled, high_uid=max(uids), at=clock.now(), redo=False,
-        )  # fmt: skip
+        rows += self._write(run, decided, settled, high_uid=high_uid)
         self._say_failed(rows)
         if judged.left_out and self.judge.trust_search:
             log.info(
@@ -245,6 +273,25 @@ class Run:
             )  # fmt: skip
         self.result.judged += len(settled)
         self.result.matched += sum(bool(d.matched) for d in judged.decisions.values())
+        return rows
+
+    def _decided(self, judged: Judged, uids: Sequence[int]) -> list[Decided]:
+        self._hold(uids)
+        identities = self.judge.identify(self.mailbox, judged, uids)
+        return [
+            Decided(uid=uid, identity=identities[uid], effects=judged.decisions[uid].effects)
+            for uid in uids
+            if uid in identities
+        ]
+
+    def _write(
+        self, run: int, decided: Sequence[Decided], settled: UidSet, *, high_uid: int
+    ) -> list[EffectRow]:
+        rows = self.store.record(
+            run, self.account, self.mailbox.name, self.mailbox.uidvalidity, decided,
+            judged=settled, high_uid=high_uid, at=clock.now(), redo=False,
+        )  # fmt: skip
+        self._held = frozenset()
         return rows
 
     def _say_failed(self, rows: Iterable[EffectRow]) -> None:

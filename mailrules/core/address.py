@@ -30,7 +30,8 @@ class Address(NamedTuple):
     @property
     def address(self) -> str:
         """`local@domain`; the local part alone if there is no domain."""
-        return f"{self.local}@{self.domain}" if self.domain else self.local
+        _, local, domain = self
+        return f"{local}@{domain}" if domain else local
 
 
 _PLAIN = re.compile(

@@ -75,6 +75,11 @@ class Decision:
         """Names of the rules that matched and act."""
         return tuple(o.rule for o in self.outcomes if o.matched and o.reason != "returned")
 
+    @property
+    def says_something(self) -> bool:
+        """Whether anything is to be done or told: some rule matched, or could not be judged."""
+        return bool(self.effects) or any(o.matched or o.reason == "unknown" for o in self.outcomes)
+
 
 NOTHING = Decision((), ())
 """What most messages come to."""

@@ -8,6 +8,8 @@ with more is an attack, and is judged by what was read).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from mailrules.core.address import Address, addresses
 from mailrules.core.decoding import decode
@@ -22,6 +24,8 @@ __all__ = [
     "split_message",
     "without_envelope_line",
 ]
+
+T = TypeVar("T")
 
 MOST_FIELDS = 1000
 MOST_OCTETS = 256 * 1024
@@ -55,6 +59,11 @@ class Headers:
         """Raw values of every occurrence, topmost first; () if there is none."""
         return self._values.get(name.encode("latin-1", "replace").lower(), ())
 
+    def among(self, names: Iterable[tuple[T, bytes]]) -> dict[T, Any]:
+        """For each key its name's values, as `get` gives them; names in lower case."""
+        get = self._values.get
+        return {key: get(name, ()) for key, name in names}
+
     def names(self) -> tuple[str, ...]:
         """Lower-case names, each once, in the order of their first occurrence."""
         return tuple(name.decode("latin-1") for name in self._values)
@@ -67,9 +76,9 @@ def parse_block(block: bytes) -> Headers:
     """The fields of a header block, or of a whole message up to its first blank line. Never raises."""
     block = _line_feeds(block[: MOST_OCTETS + 4])
     start = _start(block)
-    end = _END.search(block, start)
-    cut = end is None and len(block) > MOST_OCTETS
-    raw = block[start : end.start()] if end else block[start:MOST_OCTETS]
+    end = _end(block, start)
+    cut = end < 0 and len(block) > MOST_OCTETS
+    raw = block[start:end] if end >= 0 else block[start:MOST_OCTETS]
     fields = _FIELD.findall(raw)
     if len(fields) > MOST_FIELDS:
         fields, cut = fields[:MOST_FIELDS], True
@@ -102,6 +111,16 @@ def _line_feeds(raw: bytes) -> bytes:
     if (blank >= 0 and raw.find(b"\n", 0, blank) < 0) or (b"\n" not in raw and b"\r" in raw):
         return raw.replace(b"\r", b"\n")
     return raw
+
+
+def _end(raw: bytes, start: int) -> int:
+    """Where the blank line begins that ends the block; -1 if there is none."""
+    if raw.startswith((b"\r\n", b"\n"), start):
+        return start
+    crlf, lf = raw.find(b"\n\r\n", start), raw.find(b"\n\n", start)
+    if lf < 0 or 0 <= crlf < lf:
+        lf = crlf
+    return lf + 1 if lf >= 0 else -1
 
 
 def _start(raw: bytes) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MessageKey:
+class MessageKey(NamedTuple):
     """Where a message is: IMAP's own name for it (RFC 9051 section 2.3.1.1)."""
 
     account: str
@@ -42,6 +42,7 @@ GMAIL_LABELS = Fact("gmail_labels")  # frozenset[str]
 HISTORY = Fact("history")  # "new" | "ours" | "returned"
 
 
+@lru_cache(maxsize=4096)
 def header_fact(name: str) -> Fact:
     """The occurrences of one header; the value is a tuple[bytes, ...] of raw, still folded values."""
     return Fact("header", name.lower())
@@ -124,7 +125,7 @@ class Message:
 
     def header(self, name: str) -> tuple[bytes, ...]:
         """Raw values of every occurrence of a header, topmost first; () if it is absent."""
-        fact = Fact("header", name.lower())
+        fact = header_fact(name)
         value = self.facts.get(fact)
         if value is None:
             block = self.facts.get(ALL_HEADERS)

@@ -8,7 +8,7 @@ yet, a condition without clues) it leaves nothing out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 
@@ -69,6 +69,8 @@ class RuleSet(Sequence[Rule]):
         found = set(self._always)
         for view in self._views:
             view.look(message, found)
+        if not found:
+            return []
         if len(found) == len(self._rules):
             return self._rules
         rules = self._rules
@@ -127,17 +129,12 @@ class _Texts(_View):
             *_many(self._kinds["regex, case"], case_sensitive=True),
         ]
 
-    def texts(self, message: Message) -> Iterable[Text]:
-        if self._view[0] == "texts":
-            return header_texts(message, self._view[1])  # type: ignore[arg-type]
-        if self._view[0] == "list ids":
-            return list_ids(message)
-        part = PARTS[self._view[2]]  # type: ignore[index]
-        return [text for box in mailboxes(message, self._view[1]) for text in part(box)]  # type: ignore[arg-type]
+        self._texts = _texts_of(view)
 
     def _look(self, message: Message, found: set[int]) -> None:
-        for text in self.texts(message):
-            found.update(self._there)
+        for text in self._texts(message):
+            if self._there:
+                found.update(self._there)
             if self._is:
                 found.update(self._is.get(text.folded, ()))
             if self._contains:
@@ -146,6 +143,17 @@ class _Texts(_View):
                     many.search(folded, found)
             for many in self._regex:
                 many.search(text.encoded, found)
+
+
+def _texts_of(view: tuple[Any, ...]) -> Callable[[Message], Iterable[Text]]:
+    """What gives the texts of a view."""
+    if view[0] == "texts":
+        name = view[1]
+        return lambda message: header_texts(message, name)
+    if view[0] == "list ids":
+        return list_ids
+    headers, part = view[1], PARTS[view[2]]
+    return lambda message: [text for box in mailboxes(message, headers) for text in part(box)]
 
 
 class _Mailboxes(_View):
@@ -199,10 +207,11 @@ class _Many:
         if self._set is not None:
             matches = self._set.Match(text)
             if matches:
-                last = len(places)
-                for match in matches:
-                    if match != last:
-                        found.update(places[match])
+                if len(matches) > 1:
+                    last = len(places)
+                    for match in matches:
+                        if match != last:
+                            found.update(places[match])
                 return
         for search, those in zip(self._each, places, strict=True):
             if search(text) is not None:

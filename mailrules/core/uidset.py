@@ -81,7 +81,7 @@ class UidSet:
         for low, high in self.ranges:
             while low <= high:
                 last = min(high, low + count - held - 1)
-                size = len(f"{low}:{last},")
+                size = len(f"{low},") if low == last else len(f"{low}:{last},")
                 if piece and length + size > width:
                     yield UidSet.of_ranges(piece)
                     piece, held, length = [], 0, 0

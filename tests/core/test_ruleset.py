@@ -136,6 +136,14 @@ def test_what_is_not_known_leaves_nothing_out() -> None:
     assert decide(RuleSet(rules), mail, SITUATION) == Needs(frozenset({header_fact("x-late")}))
 
 
+@pytest.mark.parametrize("when", [{"body": "hello"}, {"text": "hello"}, {"not": {"body": "hello"}}])
+def test_what_has_no_clues_is_always_judged(when: Any) -> None:
+    """Conditions on what a message says are judged one by one, alone or beside others."""
+    rules = [rule("a", when), rule("b", {"subject": "x"})]
+    raw = b"Subject: x\r\n\r\nhello\r\n"
+    assert matched(RuleSet(rules), message(raw)) == matched(rules, message(raw))
+
+
 @pytest.mark.parametrize("memory", [40_000, 150_000, 200_000, 300_000, 32 << 20])
 def test_an_automaton_without_room_leaves_nothing_out(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where RE2's set has too little memory it can't be made, or answers nothing; each pattern is asked."""

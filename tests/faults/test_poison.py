@@ -205,3 +205,24 @@ def test_one_kill_quarantines_nobody(dovecot: Dovecot, user: str, tmp_path: Path
         assert len(subjects(dovecot, user, "Done")) == 200
         assert program.quarantined() == []
         program.nothing_lingers()
+
+
+def test_a_kill_in_a_large_window_makes_few_suspects(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """Of a large window only the piece that is worked on is in hand; the next pass does all of it."""
+    with Poisoned(tmp_path, f"accounts:\n{account(dovecot, user)}rules:\n{MOVE}") as program:
+        program.run("run", "--once")
+        mails = [message(n) for n in range(1020)]
+        mails[1010] = message(subject=POISON)
+        dovecot.append(user, mails)
+        program.fault = "hanging"
+        program.start()
+        deadline = time.monotonic() + 60
+        while program.journal("SELECT uids FROM in_hand") != [("1001:1020",)]:
+            assert time.monotonic() < deadline, program.said()
+            time.sleep(0.05)
+        program.kill()
+        program.fault = ""
+        program.run("run", "--once")
+        assert len(subjects(dovecot, user, "Done")) == 1020
+        assert program.quarantined() == []
+        program.nothing_lingers()

@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mailrules.adapters.imap.fetch import MOST_AT_ONCE, NOT_SENT, Items, fetch_items
+from mailrules.adapters.imap.facts import NOT_SENT
+from mailrules.adapters.imap.fetch import MOST_AT_ONCE, fetch_items
+from mailrules.adapters.imap.items import Items
 from mailrules.adapters.imap.tokens import Unreadable, number, numeral
 from mailrules.core import mime
 from mailrules.core.message import Unavailable

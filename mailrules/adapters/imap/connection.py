@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import mailrules
+from mailrules.adapters.imap import fetch
 from mailrules.adapters.imap.framing import Limits, Response, Status
 from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
 from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numeral, pairs, tokens, validity
-from mailrules.adapters.imap.transport import Client, Part, Reply, Verbatim, astring
+from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Verbatim, astring
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.adapters.secret import remember, scrub
 from mailrules.core.errors import PermanentError, TransientError
@@ -80,6 +81,7 @@ class Connection:
         self.move_broken = False
         self.expunge_broken = False
         self.identity_scheme: str | None = None
+        self.fetch_most = fetch.MOST
         self._limits = limits or Limits()
         self._create_mailboxes = create_mailboxes
         self._client: Client | None = None
@@ -139,6 +141,7 @@ class Connection:
             if response[0][:13].upper() == b"* CAPABILITY ":
                 words = response[0][13:].decode("ascii", "replace").replace('"', "").upper().split()
                 self.capabilities = frozenset(words)
+                self.fetch_most = fetch.most_at_once(words)
         self.client.wire.capabilities = tuple(self.capabilities)
         if "ID" in self.capabilities:
             # Before SELECT: 163.com lets nobody in who does not say who they are.
@@ -220,10 +223,13 @@ class Connection:
     def fileno(self) -> int:
         return self.client.wire.sock.fileno()
 
-    def send(self, *parts: Part) -> Reply:
-        """Send a command; NO and BAD come back as they are. For this package only. Ends IDLE."""
+    def send(self, *parts: Part, take: Take | None = None) -> Reply:
+        """Send a command; NO and BAD come back as they are. For this package only. Ends IDLE.
+
+        `take` is handed the responses as they come (`Client.command`).
+        """
         self.done()
-        return self.client.command(*parts)
+        return self.client.command(*parts, take=take)
 
     def command(self, doing: str, *parts: Part) -> Reply:
         """Send a command; NO and BAD raise TransientError or Refused. `doing` starts the message."""
@@ -251,6 +257,8 @@ class Connection:
                 self._exists = count
             else:
                 self._exists = max(0, self._exists - 1)
+            return
+        if first[2:3].isdigit():
             return
         status = Status.parse(first[2:])
         if status is None:
@@ -424,6 +432,8 @@ class Connection:
         """
         if self._news or not self.supports_idle or self._idle_tag is not None:
             return self._news
+        if self._selected is not None:
+            self._selected.forget()
         self.client.wire.begin()
         tag, refused = self.client.start(b"IDLE", seconds=IDLE_ANSWER)
         if refused is not None:

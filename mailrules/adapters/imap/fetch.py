@@ -1,74 +1,52 @@
-"""FETCH: from facts to items, and from what comes back to facts, each message for itself.
-
-What one message's answer breaks, it breaks for that message alone: the chunk is asked again in
-smaller pieces, and what can't be read is `Unavailable`. `read_fetch` is the one reader of answers.
-"""
+"""UID FETCH: asked for in few commands, handed on as it arrives, and what one broken message may cost."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from mailrules.adapters.imap.framing import Response
-from mailrules.adapters.imap.identity import Identity
+from mailrules.adapters.imap.items import Items, header_block, read_fetch
 from mailrules.adapters.imap.refusals import failure, throttled
-from mailrules.adapters.imap.tokens import Unreadable, flags, number, pairs, tokens
+from mailrules.adapters.imap.tokens import Unreadable, number, numeral
 from mailrules.adapters.imap.wire import TooMuch
-from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.headers import parse_block
-from mailrules.core.message import (
-    ALL_HEADERS,
-    BODY,
-    FLAGS,
-    GMAIL_LABELS,
-    INTERNALDATE,
-    SIZE,
-    STRUCTURE,
-    Fact,
-    Unavailable,
-)
+from mailrules.core.errors import TransientError
+from mailrules.core.message import Unavailable
 from mailrules.core.uidset import UidSet
 
 if TYPE_CHECKING:
     from mailrules.adapters.imap.mailbox import Mailbox
 
-__all__ = ["Identity", "Items", "facts_of", "fetch_items", "internal_date", "read_fetch"]
-
-WINDOW = 500
-"""UIDs in one FETCH: Yahoo answers for no more than 1,000."""
-MOST_NAMES = 40
-"""Header fields worth naming; for more, the whole header is fetched."""
+MOST = 10_000
+"""Messages that one command asks for where answers are handed on as they come."""
+FEW = 500
+"""Messages that one command asks for elsewhere: Yahoo answers for no more than 1,000. What is streamed is
+handed on in pieces of so many, and the connection's limits hold for each piece."""
 MOST_HEADER = 256 * 1024
+MOST_HELD = 4 << 20
+"""Octets after which a piece is handed on."""
 MOST_AT_ONCE = 16 << 20
 """Octets of message in one FETCH, where sizes are known."""
 MOST_TRIES = 60
 """Commands spent on one chunk that fails, before its failure is everybody's."""
+SET_WIDTH = 8000
+"""Octets of a UID set in one command: what every server takes."""
 
-Items = dict[bytes, Any]
-"""One message's FETCH items by upper-case name, as `tokens` gives them."""
-
-_FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 _HEADER_ITEM = re.compile(rb"(BODY\.PEEK\[HEADER[^\]]*\])(?!<)")
-_FIELD_NAME = re.compile(r"[!-9;-~]+")
-_ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]+")
-NO_LABELS = Unavailable("gmail_label: this is not a Gmail server (no X-GM-EXT-1)")
-NOT_SENT = Unavailable("the server did not send it", passing=True)
+
+Told = tuple[int, Items | Unavailable]
+Take = Callable[[Sequence[Told]], None]
+"""Is handed what the server tells of some messages, of each once."""
 
 
-def read_fetch(response: Response) -> Items | None:
-    """The items of a FETCH response; None if it is another one. Raises Unreadable."""
-    match = _FETCH.match(response[0])
-    if match is None:
-        return None
-    parsed = tokens(response, match.end())
-    if not parsed or not isinstance(parsed[0], list):
-        raise Unreadable("FETCH without a list")
-    items = pairs(parsed[0])
-    if b"UID" in items:
-        items[b"UID"] = number(items[b"UID"])
-    return items
+def most_at_once(capabilities: Iterable[str]) -> int:
+    """What RFC 9738 lets one command ask for."""
+    for capability in capabilities:
+        if capability.startswith("MESSAGELIMIT="):
+            return max(1, min(MOST, numeral(capability[13:].encode("ascii", "replace")) or MOST))
+    return MOST
 
 
 def fetch_items(mailbox: Mailbox, uids: Iterable[int], what: bytes) -> dict[int, Items | Unavailable]:
@@ -77,227 +55,225 @@ def fetch_items(mailbox: Mailbox, uids: Iterable[int], what: bytes) -> dict[int,
     Raises TransientError if the connection is lost, or if the server fails message after message.
     """
     found: dict[int, Items | Unavailable] = {}
-    for chunk in UidSet(uids).chunks(count=WINDOW):
-        try:
-            _Chunk(mailbox, what, found).ask(chunk)
-        except TooMuch as error:
-            _carefully(mailbox, chunk, what, found, error)
+    for piece in _pieces(mailbox, sorted(set(uids)), lambda: min(FEW, mailbox.connection.fetch_most)):
+        _Asking(mailbox, what, found.update, None).all_of(piece)
     return found
 
 
-class _Chunk:
-    """One chunk and what it breaks into."""
+def stream_items(mailbox: Mailbox, uids: Iterable[int], what: Sequence[bytes], take: Take) -> None:
+    """As `fetch_items`, for any number of messages: each is handed on as soon as all of `what` is there.
 
-    def __init__(self, mailbox: Mailbox, what: bytes, found: dict[int, Items | Unavailable]) -> None:
+    `take` sends nothing to the server: it is called in the middle of an answer. What it raises ends the
+    connection.
+    """
+    ready = _readiness(what)
+    for piece in _pieces(mailbox, sorted(set(uids)), lambda: mailbox.connection.fetch_most):
+        _Asking(mailbox, b" ".join(what), take, ready).all_of(piece)
+
+
+def _readiness(what: Sequence[bytes]) -> Callable[[Items], bool]:
+    headers = [answer_to(item) for item in what if item.startswith(b"BODY.PEEK[HEADER")]
+    names = [item for item in what if not item.startswith(b"BODY.PEEK[HEADER")]
+
+    def ready(items: Items) -> bool:
+        for name in names:
+            if name not in items:
+                return False
+        return not headers or header_block(items, headers[0]) is not None
+
+    return ready
+
+
+def answer_to(item: bytes) -> bytes:
+    """The name of what answers BODY.PEEK[…]."""
+    return item.replace(b"BODY.PEEK[", b"BODY[", 1).upper()
+
+
+def _pieces(mailbox: Mailbox, uids: Sequence[int], most: Callable[[], int]) -> Iterator[Sequence[int]]:
+    """Cut so that each can be named in one command. `most` may change on the way."""
+    at = 0
+    while at < len(uids):
+        piece = uids[at : at + most()]
+        first = next(mailbox.spanned(piece).chunks(count=piece[-1], width=SET_WIDTH))
+        piece = piece[: bisect_right(piece, first.highest)]
+        yield piece
+        at += len(piece)
+
+
+class _Asking:
+    """The question about some messages, and what it breaks into."""
+
+    def __init__(
+        self, mailbox: Mailbox, what: bytes, take: Take, ready: Callable[[Items], bool] | None
+    ) -> None:
         self._mailbox = mailbox
         self._what = what
-        self._found = found
+        self._take = take
+        self._ready = ready
         self._tries = 0
+        self._left: set[int] = set()  # of whom nothing was handed on yet
+        self._batch: list[Told] = []
+        self._held = 0
 
-    def ask(self, chunk: UidSet) -> None:
+    def all_of(self, uids: Sequence[int]) -> None:
+        """Ask for these, however much it is."""
+        try:
+            self._left = set(uids)
+            self._ask(uids)
+        except TooMuch as error:
+            self._hand_on()
+            left = sorted(self._left)
+            if len(left) > FEW:
+                self._mailbox.reopen()
+                self._in_pieces(left)
+            elif left:
+                self._carefully(left, error)
+
+    def _ask(self, uids: Sequence[int]) -> None:
         self._tries += 1
-        reply = self._mailbox.send(b"UID FETCH ", str(chunk).encode(), b" (UID " + self._what + b")")
-        broken: Unreadable | None = None
-        answered = 0
-        for response in reply.untagged:
+        waiting = set(uids)
+        partial: dict[int, Items] = {}
+        broken: list[Unreadable] = []
+        ready = self._ready
+
+        def take(response: Response) -> bool:
             try:
                 items = read_fetch(response)
             except Unreadable as error:
-                broken = error
-                continue
+                broken[:] = [error]
+                return False
             uid = items.get(b"UID") if items else None
-            if uid is None or uid not in chunk:
-                continue  # news of other messages (Proton), or of one that is not named
-            answered += 1
-            before = self._found.setdefault(uid, {})
-            if isinstance(before, dict):
-                before.update(items or {})
-        missing = [uid for uid in chunk if uid not in self._found]
+            if items is None or uid not in waiting:
+                return False  # news of other messages (Proton), or of one that is not named
+            if uid in partial:
+                partial[uid].update(items)
+                items = partial[uid]
+            if ready is None or not ready(items):
+                partial[uid] = items
+                return False
+            waiting.remove(uid)
+            partial.pop(uid, None)
+            self._batch.append((uid, items))
+            self._held += len(response[1]) if len(response) > 1 else 0
+            if len(self._batch) < FEW and self._held < MOST_HELD:
+                return False
+            self._hand_on()
+            return True
+
+        named = str(self._mailbox.spanned(uids)).encode()
+        reply = self._mailbox.send(b"UID FETCH ", named, b" (UID " + self._what + b")", take=take)
+        answered = len(waiting) < len(uids) or bool(partial)
+        waiting.difference_update(partial)
+        self._batch += partial.items()
+        self._hand_on()
+        missing = sorted(waiting)
         if not reply.ok:
             wait = throttled(reply.status, "FETCH")
             if wait is not None:
                 raise wait
             if self._tries > MOST_TRIES:
                 raise TransientError(str(failure(reply.status, "FETCH")))
-            if len(chunk) > 1:
-                self._halve(chunk)
+            if len(uids) > FEW:
+                self._in_pieces(missing)
+            elif len(uids) > 1:
+                self._halve(missing)
             elif missing and self._mailbox.present(missing):
-                self._found[missing[0]] = Unavailable(
-                    f"the server says {reply.status}", passing=reply.status.status == "NO"
-                )
-        elif broken is not None and missing:
-            if len(chunk) == 1:
-                self._found[missing[0]] = Unavailable(f"the server's answer can't be read: {broken}")
+                told = Unavailable(f"the server says {reply.status}", passing=reply.status.status == "NO")
+                self._batch.append((missing[0], told))
+        elif broken and missing:
+            if len(uids) == 1:
+                told = Unavailable(f"the server's answer can't be read: {broken[0]}")
+                self._batch.append((missing[0], told))
             elif self._tries > MOST_TRIES:
-                raise TransientError(f"the server's answers to FETCH can't be read: {broken}")
+                raise TransientError(f"the server's answers to FETCH can't be read: {broken[0]}")
+            elif len(missing) > FEW:
+                self._in_pieces(missing)
             else:
-                self._halve(UidSet(missing))
+                self._halve(missing)
+        elif len(uids) > FEW and missing:
+            there = sorted(self._mailbox.present(missing))
+            if there:  # it answers for so many and no more: ask for less from now on
+                self._mailbox.connection.fetch_most = min(FEW, self._mailbox.connection.fetch_most)
+                self._in_pieces(there)
         elif reply.status.code == "MESSAGELIMIT" and missing and answered:
-            self.ask(UidSet(missing))  # RFC 9738: it stopped in the middle
+            self._ask(missing)  # RFC 9738: it stopped in the middle
+        self._hand_on()
 
-    def _halve(self, chunk: UidSet) -> None:
-        uids = list(chunk)
+    def _hand_on(self) -> None:
+        batch, self._batch, self._held = self._batch, [], 0
+        if batch:
+            self._left.difference_update([uid for uid, _ in batch])
+            self._take(batch)
+
+    def _halve(self, uids: Sequence[int]) -> None:
         half = (len(uids) + 1) // 2
         for piece in (uids[:half], uids[half:]):
             if piece:
-                self.ask(UidSet(piece))
+                self._ask(piece)
+
+    def _in_pieces(self, uids: Sequence[int]) -> None:
+        for start in range(0, len(uids), FEW):
+            _Asking(self._mailbox, self._what, self._told, self._ready).all_of(uids[start : start + FEW])
+
+    def _told(self, told: Sequence[Told]) -> None:
+        self._left.difference_update([uid for uid, _ in told])
+        self._take(told)
+
+    def _carefully(self, uids: Sequence[int], error: TooMuch) -> None:
+        """It was more than a connection may carry: on a new one, big messages go alone, and cut."""
+        mailbox = self._mailbox
+        mailbox.reopen()
+        sizes: dict[int, Items | Unavailable] = {}
+        _Asking(mailbox, b"RFC822.SIZE", sizes.update, None)._ask(uids)
+        window: list[int] = []
+        held = 0
+        alone: list[int] = []
+        windows = [window]
+        for uid, items in sorted(sizes.items(), key=_uid):
+            try:
+                size = number(items.get(b"RFC822.SIZE")) if isinstance(items, dict) else MOST_AT_ONCE
+            except Unreadable:
+                size = MOST_AT_ONCE
+            if size > MOST_HEADER:
+                alone.append(uid)
+            elif held + size > MOST_AT_ONCE:
+                window, held = [uid], size
+                windows.append(window)
+            else:
+                window.append(uid)
+                held += size
+        for window in filter(None, windows):
+            _Asking(mailbox, self._what, self._told, self._ready)._ask(window)
+        cut = _HEADER_ITEM.sub(rb"\1<0.%d>" % MOST_HEADER, self._what)
+        for place, uid in enumerate(alone):
+            try:
+                _Asking(mailbox, cut, self._told, self._ready)._ask([uid])
+            except TooMuch:
+                self._told([(uid, Unavailable(f"the message is too much to be read: {error}"))])
+                if place > 10:
+                    raise  # a whole mailbox of these: let the account rest
+                mailbox.reopen()
 
 
-def _carefully(
-    mailbox: Mailbox, chunk: UidSet, what: bytes, found: dict[int, Items | Unavailable], error: TooMuch
-) -> None:
-    """A chunk was more than a connection may carry: on a new one, big messages go alone, and cut."""
-    mailbox.reopen()
-    sizes: dict[int, Items | Unavailable] = {}
-    _Chunk(mailbox, b"RFC822.SIZE", sizes).ask(chunk)
-    window: list[int] = []
-    held = 0
-    alone: list[int] = []
-    windows = [window]
-    for uid, items in sizes.items():
-        try:
-            size = number(items.get(b"RFC822.SIZE")) if isinstance(items, dict) else MOST_AT_ONCE
-        except Unreadable:
-            size = MOST_AT_ONCE
-        if size > MOST_HEADER:
-            alone.append(uid)
-        elif held + size > MOST_AT_ONCE:
-            window, held = [uid], size
-            windows.append(window)
+def _uid(told: Told) -> int:
+    return told[0]
+
+
+def spanned(uids: Sequence[int], listed: Sequence[int]) -> UidSet:
+    """The fewest ranges that name these and no other one of `listed`; both ascend."""
+    ranges: list[tuple[int, int]] = []
+    total = len(listed)
+    low = high = 0
+    after = -1  # the place in `listed` behind `high`, if that is listed
+    for uid in uids:
+        if high and (uid == high + 1 or (0 <= after < total and listed[after] == uid)):
+            high = uid
         else:
-            window.append(uid)
-            held += size
-    for window in filter(None, windows):
-        _Chunk(mailbox, what, found).ask(UidSet(window))
-    cut = _HEADER_ITEM.sub(rb"\1<0.%d>" % MOST_HEADER, what)
-    for place, uid in enumerate(alone):
-        try:
-            _Chunk(mailbox, cut, found).ask(UidSet([uid]))
-        except TooMuch:
-            found[uid] = Unavailable(f"the message is too much to be read: {error}")
-            if place > 10:
-                raise  # a whole mailbox of these: let the account rest
-            mailbox.reopen()
-
-
-# -- facts --------------------------------------------------------------------------------------
-
-
-def facts_of(
-    mailbox: Mailbox, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int
-) -> dict[int, dict[Fact, Any]]:
-    """Every one of these facts for every one of these messages that is there: a value, or Unavailable."""
-    from mailrules.adapters.imap.body import bodies, structure
-
-    wanted = set(facts)
-    labels = GMAIL_LABELS in wanted and "X-GM-EXT-1" in mailbox.connection.capabilities
-    what = _items(wanted if labels else wanted - {GMAIL_LABELS})  # unknown items cost all the others
-    found = fetch_items(mailbox, uids, b" ".join(what)) if what else fetch_items(mailbox, uids, b"FLAGS")
-    if b"BODYSTRUCTURE" in what:
-        # A BODYSTRUCTURE that breaks the grammar must not cost the other facts.
-        broken = [uid for uid, items in found.items() if isinstance(items, Unavailable) and not items.passing]
-        rest = [item for item in what if item != b"BODYSTRUCTURE"] or [b"FLAGS"]
-        if broken:
-            found.update(fetch_items(mailbox, broken, b" ".join(rest)))
-    known: dict[int, dict[Fact, Any]] = {}
-    for uid, items in found.items():
-        known[uid] = {fact: _value(fact, items) for fact in wanted if fact not in (BODY, STRUCTURE)}
-        if GMAIL_LABELS in wanted and not labels:
-            known[uid][GMAIL_LABELS] = NO_LABELS
-    if b"BODYSTRUCTURE" in what:
-        structures = {uid: structure(items) for uid, items in found.items()}
-        if BODY in wanted or any(isinstance(parts, Unavailable) for parts in structures.values()):
-            structures, texts = bodies(mailbox, structures, limit=body_limit, texts=BODY in wanted)
-        else:
-            texts = {}
-        for uid in known:
-            if STRUCTURE in wanted:
-                known[uid][STRUCTURE] = structures[uid]
-            if BODY in wanted:
-                known[uid][BODY] = texts[uid]
-    return known
-
-
-def _items(facts: set[Fact]) -> list[bytes]:
-    what: list[bytes] = []
-    for fact, item in (
-        (FLAGS, b"FLAGS"),
-        (INTERNALDATE, b"INTERNALDATE"),
-        (SIZE, b"RFC822.SIZE"),
-        (GMAIL_LABELS, b"X-GM-LABELS"),
-    ):
-        if fact in facts:
-            what.append(item)
-    if STRUCTURE in facts or BODY in facts:
-        what.append(b"BODYSTRUCTURE")
-    names = sorted(str(fact.argument).upper() for fact in facts if fact.kind == "header")
-    if ALL_HEADERS in facts or len(names) > MOST_NAMES:
-        what.append(b"BODY.PEEK[HEADER]")
-    elif names:
-        fields = " ".join(_field_name(name) for name in names)
-        what.append(b"BODY.PEEK[HEADER.FIELDS (%s)]" % fields.encode())
-    return what
-
-
-def _field_name(name: str) -> str:
-    if not _FIELD_NAME.fullmatch(name):
-        raise PermanentError(f"'{name}' can't be the name of a header field. Mend the rule.")
-    return name if _ATOM.fullmatch(name) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _value(fact: Fact, items: Items | Unavailable) -> Any:
-    if isinstance(items, Unavailable):
-        return items
-    try:
-        if fact == FLAGS:
-            return flags(items[b"FLAGS"]) if b"FLAGS" in items else NOT_SENT
-        if fact == SIZE:
-            return number(items[b"RFC822.SIZE"])
-        if fact == INTERNALDATE:
-            return internal_date(items[b"INTERNALDATE"])
-        if fact == GMAIL_LABELS:
-            return flags(items[b"X-GM-LABELS"])
-        if fact.kind == "header":
-            block = header_block(items)
-            if block is None:
-                return NOT_SENT
-            headers = items.setdefault(b"\0parsed", parse_block(block))
-            return headers if fact == ALL_HEADERS else headers.get(str(fact.argument))
-    except KeyError:
-        return NOT_SENT
-    except Unreadable as error:
-        return Unavailable(f"the server's answer can't be read: {error}")
-    return Unavailable(f"'{fact.kind}' is nothing a mail server knows")
-
-
-def header_block(items: Mapping[bytes, Any]) -> bytes | None:
-    """What came for the BODY[HEADER…] that was asked for, however the server spells it."""
-    for name, value in items.items():
-        if name.startswith(b"BODY[HEADER") and isinstance(value, bytes):
-            return value
-    return None
-
-
-_DATE = re.compile(
-    rb" ?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d)[:.](\d\d)(?:[:.](\d\d))? ?(?:([+-])(\d\d):?(\d\d))?"
-)
-_MONTHS = {
-    name: place for place, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)
-}
-
-
-def internal_date(value: Any) -> datetime:
-    """An INTERNALDATE, aware. Raises Unreadable."""
-    match = _DATE.match(value) if isinstance(value, bytes) else None
-    if match is None:
-        raise Unreadable(f"{value!r} is not a date")
-    day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-    try:
-        zone = timezone(-offset if sign == b"-" else offset) if sign else UTC
-        return datetime(
-            int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), min(int(second or 0), 59),
-            tzinfo=zone,
-        )  # fmt: skip
-    except (ValueError, KeyError):
-        raise Unreadable(f"{value!r} is not a date") from None
+            if high:
+                ranges.append((low, high))
+            low = high = uid
+        place = after if after >= 0 and low < high else bisect_left(listed, uid)
+        after = place + 1 if place < total and listed[place] == uid else -1
+    if high:
+        ranges.append((low, high))
+    return UidSet.of_ranges(ranges)

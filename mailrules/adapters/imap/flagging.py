@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mailrules.adapters.imap import fetch
+from mailrules.adapters.imap.items import read_fetch
 from mailrules.adapters.imap.outcomes import CHUNK, GONE, failed, refusal
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.tokens import flags as read_flags
@@ -64,7 +65,7 @@ def _answered(reply: Reply, chunk: UidSet) -> dict[int, frozenset[str]]:
     found: dict[int, frozenset[str]] = {}
     for response in reply.untagged:
         try:
-            items = fetch.read_fetch(response)
+            items = read_fetch(response)
         except ValueError:
             continue
         if items and b"FLAGS" in items and items.get(b"UID", 0) in chunk:

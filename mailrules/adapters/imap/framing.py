@@ -19,6 +19,8 @@ _NO_LITERALS = re.compile(rb"\+|\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNOREC
 _LONG = re.compile(rb"\* E?SEARCH(?: |$)", re.IGNORECASE)
 """The answers whose line grows with the mailbox: a million UIDs make eight megabytes,
 or eleven where they have ten digits."""
+LONG = 64 * 1024
+"""Octets from which a copy costs more than the care to avoid it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,14 @@ class Framer:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._buffer = bytearray()
-        self._scanned = 0  # no line end before here
+        self._at = 0  # what comes before has been given
+        self._scanned = 0  # no line end between `_at` and here
         self._parts: Response = []
         self._literal: int | None = None  # octets of the literal that is being read
         self._tag = b"\0"
 
     def feed(self, data: bytes) -> None:
+        self._drop()
         self._buffer += data
 
     def expect(self, tag: bytes) -> None:
@@ -58,27 +62,37 @@ class Framer:
     @property
     def empty(self) -> bool:
         """Nothing is left over: neither bytes nor half a response."""
-        return not self._buffer and not self._parts
+        return self._at == len(self._buffer) and not self._parts
 
     def next(self) -> Response | None:
         """The next complete response, without its CR LF; None if bytes are missing."""
+        buffer = self._buffer
         while True:
+            at = self._at
             if self._literal is not None:
-                if len(self._buffer) < self._literal:
+                end = at + self._literal
+                if len(buffer) < end:
                     return None
-                self._parts.append(self._take(self._literal))
+                self._parts.append(self._octets(at, end))
                 self._literal = None
-            end = self._buffer.find(b"\n", self._scanned)
+                self._at = self._scanned = at = end
+            end = buffer.find(b"\n", self._scanned)
             if end < 0:
-                self._scanned = len(self._buffer)
-                self._check_line(self._scanned)
+                self._scanned = len(buffer)
+                self._check_line(self._scanned - at)
                 return None
-            self._check_line(end)
-            line = self._take(end + 1)[:-1].removesuffix(b"\r")
-            announced = _LITERAL.search(line)
+            self._check_line(end - at)
+            line = self._octets(at, end)
+            self._at = self._scanned = end + 1
+            if line.endswith(b"\r"):
+                line = line[:-1]
             self._parts.append(line)
+            # Not from the start of the line: it may be long.
+            announced = _LITERAL.search(line, max(0, len(line) - 24)) if line.endswith(b"}") else None
             if announced is None or not self._may_announce():
                 whole, self._parts = self._parts, []
+                if end + 1 == len(buffer):
+                    self._drop()  # who waits for hours keeps no room for it
                 return whole
             size = int(announced[1])
             if size > self._limits.literal:
@@ -86,23 +100,30 @@ class Framer:
             self._parts[-1] = line[: announced.start()]
             self._literal = size
 
+    def _drop(self) -> None:
+        if self._at:
+            del self._buffer[: self._at]
+            self._scanned -= self._at
+            self._at = 0
+
     def _may_announce(self) -> bool:
         first = self._parts[0]
+        if first.startswith(b"* ") and first[2:3].isdigit():
+            return True
         return not first.startswith(self._tag) and not _NO_LITERALS.match(first)
 
     def _check_line(self, length: int) -> None:
         if length > self._limits.line:
-            start = self._parts[0] if self._parts else bytes(self._buffer[:16])
+            start = self._parts[0] if self._parts else bytes(self._buffer[self._at : self._at + 16])
             if length > self._limits.search_line or not _LONG.match(start):
                 raise OutOfBounds(f"sends a line of more than {self._limits.line} octets")
 
-    def _take(self, count: int) -> bytes:
+    def _octets(self, start: int, end: int) -> bytes:
+        if end - start < LONG:
+            return bytes(self._buffer[start:end])
         # Not a slice of the buffer, which would be one more copy of a literal of many megabytes.
-        with memoryview(self._buffer) as view, view[:count] as part:
-            taken = bytes(part)
-        del self._buffer[:count]
-        self._scanned = 0
-        return taken
+        with memoryview(self._buffer) as view, view[start:end] as part:
+            return bytes(part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ INTERNALDATE, size and header. The scheme depends on the server alone, so that i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mailrules.adapters.imap.items import Items, header_block, internal_date
 from mailrules.adapters.imap.search import read_search
 from mailrules.adapters.imap.tokens import Unreadable, flags, number
 from mailrules.core.headers import addresses, decode, parse_block
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mailrules.adapters.imap.mailbox import Mailbox
 
 SCHEMES = {"emailid": b"EMAILID", "gmsgid": b"X-GM-MSGID", "guid": b"X-GUID"}
-_COMMON = b"FLAGS INTERNALDATE RFC822.SIZE "
 _FIELDS = b"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]"
 
 
@@ -44,7 +44,7 @@ def identities(mailbox: Mailbox, uids: Iterable[int]) -> dict[int, Identity]:
     scheme = scheme_of(mailbox, uids)
     if scheme == "sha256":
         return _read(mailbox, uids, None, b"BODY.PEEK[HEADER]")
-    found = _read(mailbox, uids, scheme, SCHEMES[scheme] + b" " + _FIELDS)
+    found = _read(mailbox, uids, scheme, _FIELDS)
     nameless = [uid for uid, identity in found.items() if not identity.identity]
     return found | _read(mailbox, nameless, None, b"BODY.PEEK[HEADER]")
 
@@ -100,20 +100,22 @@ def scheme_of(mailbox: Mailbox, uids: list[int]) -> str:
 
 
 def _read(mailbox: Mailbox, uids: Iterable[int], scheme: str | None, what: bytes) -> dict[int, Identity]:
-    from mailrules.adapters.imap.fetch import fetch_items
+    from mailrules.adapters.imap.fetch import stream_items
 
-    found = {}
-    for uid, items in fetch_items(mailbox, uids, _COMMON + what).items():
-        if not isinstance(items, Unavailable):
-            identity = _identity(items, scheme)
+    found: dict[int, Identity] = {}
+
+    def take(told: Sequence[tuple[int, Items | Unavailable]]) -> None:
+        for uid, items in told:
+            identity = None if isinstance(items, Unavailable) else _identity(items, scheme)
             if identity is not None:
                 found[uid] = identity
+
+    names = [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", *([SCHEMES[scheme]] if scheme else ())]
+    stream_items(mailbox, uids, [*names, what], take)
     return found
 
 
-def _identity(items: dict[bytes, Any], scheme: str | None) -> Identity | None:
-    from mailrules.adapters.imap.fetch import header_block, internal_date
-
+def _identity(items: Items, scheme: str | None) -> Identity | None:
     block = header_block(items)
     if block is None:
         return None

@@ -5,20 +5,25 @@ Every command names messages by UID, in ascending sets of at most 8,000 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mailrules.adapters.imap import facts as facts_
 from mailrules.adapters.imap import fetch, flagging, moving, removing
 from mailrules.adapters.imap import identity as identity_
 from mailrules.adapters.imap.body import whole
+from mailrules.adapters.imap.facts import Known
 from mailrules.adapters.imap.framing import Status
 from mailrules.adapters.imap.identity import Identity
+from mailrules.adapters.imap.items import internal_date, read_fetch
 from mailrules.adapters.imap.moving import OnCopied
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.search import Criteria, criteria, expression, gmail, read_esearch, read_search
 from mailrules.adapters.imap.tokens import flag_list, numeral, validity
-from mailrules.adapters.imap.transport import Part, Reply
+from mailrules.adapters.imap.transport import Part, Reply, Take
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import Fact, Unavailable
@@ -28,8 +33,7 @@ from mailrules.core.uidset import UidSet
 if TYPE_CHECKING:
     from mailrules.adapters.imap.connection import Connection
 
-SET_WIDTH = 8000
-"""Bytes of a UID set in one command: what every server takes."""
+SET_WIDTH = fetch.SET_WIDTH
 
 
 class Mailbox:
@@ -48,6 +52,7 @@ class Mailbox:
         self.exists = 0
         self.read_only = examined
         self.permanent_flags: frozenset[str] = frozenset()
+        self._listed = array("Q")
 
     def take_in(self, reply: Reply, *, exists: int) -> None:
         """What the server said of the mailbox while it selected it; for this package only."""
@@ -74,6 +79,8 @@ class Mailbox:
                 f"mailbox '{self.name}': the server gives no UIDVALIDITY, so its messages can't be told "
                 "apart over time. Nothing is done there."
             )
+        if uidvalidity != self.uidvalidity:
+            self._listed = array("Q")
         self.uidvalidity = uidvalidity
         self.exists = exists
         self.read_only = self.examined or reply.status.code == "READ-ONLY"
@@ -85,11 +92,16 @@ class Mailbox:
         """Whether the connection still stands."""
         return self.connection.alive
 
-    def send(self, *parts: Part) -> Reply:
+    @property
+    def news(self) -> bool:
+        """Whether something came since the mailbox was last asked for its UIDs."""
+        return self.connection.news
+
+    def send(self, *parts: Part, take: Take | None = None) -> Reply:
         """A command in this mailbox, for this package only. NO and BAD come back as they are."""
         if not self.connection.is_selected(self):
             self.connection.reselect(self)
-        return self.connection.send(*parts)
+        return self.connection.send(*parts, take=take)
 
     def reopen(self) -> None:
         """A new connection with this mailbox selected; for this package only."""
@@ -103,7 +115,17 @@ class Mailbox:
             found = self._all_uids(low)
             if not self.connection.news:
                 break
+        del self._listed[bisect_left(self._listed, low) :]
+        self._listed.extend(found)
         return found
+
+    def spanned(self, uids: Sequence[int]) -> UidSet:
+        """Ascending UIDs in few ranges, which may name UIDs that do not exist: for questions only."""
+        return fetch.spanned(uids, self._listed)
+
+    def forget(self) -> None:
+        """The mailbox is left alone for some time: keep nothing that grows with it."""
+        self._listed = array("Q")
 
     def _all_uids(self, low: int) -> list[int]:
         high = "*"
@@ -137,7 +159,7 @@ class Mailbox:
         found = set()
         for response in reply.untagged:
             try:
-                items = fetch.read_fetch(response)
+                items = read_fetch(response)
             except ValueError:
                 continue
             if items and b"UID" in items:
@@ -217,11 +239,22 @@ class Mailbox:
         return reply, read_search(reply.untagged)
 
     # -- reading ------------------------------------------------------------------------------------
-    def fetch(
-        self, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int
-    ) -> dict[int, dict[Fact, Any]]:
+    def fetch(self, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int) -> dict[int, Known]:
         """These facts of these messages, each known or Unavailable. Messages that are gone are absent."""
-        return fetch.facts_of(self, uids, facts, body_limit=body_limit)
+        return facts_.facts_of(self, uids, facts, body_limit=body_limit)
+
+    def stream(
+        self,
+        uids: Iterable[int],
+        facts: Iterable[Fact],
+        take: Callable[[Sequence[tuple[int, Callable[[], Known]]]], None],
+    ) -> None:
+        """Hand these facts on while they arrive, some messages at a time, each with what reads it.
+
+        Nothing that takes more than one question (text, parts); nothing may be asked of the server before
+        it is through; what `take` raises ends the connection.
+        """
+        facts_.stream_facts(self, uids, facts, take)
 
     def identities(self, uids: Iterable[int]) -> dict[int, Identity]:
         """Who these messages are. Those that are gone are absent."""
@@ -233,13 +266,17 @@ class Mailbox:
 
     def dates(self, uids: Iterable[int]) -> dict[int, datetime]:
         """INTERNALDATEs. Messages that are gone, or whose date can't be read, are absent."""
-        found = {}
-        for uid, items in fetch.fetch_items(self, uids, b"INTERNALDATE").items():
-            if isinstance(items, dict):
-                try:
-                    found[uid] = fetch.internal_date(items.get(b"INTERNALDATE"))
-                except ValueError:
-                    continue
+        found: dict[int, datetime] = {}
+
+        def take(told: Sequence[fetch.Told]) -> None:
+            for uid, items in told:
+                if isinstance(items, dict):
+                    try:
+                        found[uid] = internal_date(items.get(b"INTERNALDATE"))
+                    except ValueError:
+                        continue
+
+        fetch.stream_items(self, uids, [b"INTERNALDATE"], take)
         return found
 
     def raw(self, uid: int, *, limit: int) -> bytes:

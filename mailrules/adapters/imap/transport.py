@@ -36,6 +36,8 @@ class Verbatim:
 
 
 Part = bytes | Verbatim
+Take = Callable[[Response], bool]
+"""Is handed a response as it arrives; True: so much has come that is of use that all limits begin anew."""
 
 
 @dataclass(slots=True)
@@ -150,11 +152,12 @@ class Client(IMAPClient):  # type: ignore[misc]
             pass
         return self.wire.last
 
-    def command(self, *parts: Part, seconds: float | None = None) -> Reply:
+    def command(self, *parts: Part, seconds: float | None = None, take: Take | None = None) -> Reply:
         """Send one command and read its answer. NO and BAD come back as a Reply, not as exceptions.
 
         Parts follow each other as they are: blanks between them are the caller's. Literals go
-        without waiting where the server takes that (RFC 7888), else one by one.
+        without waiting where the server takes that (RFC 7888), else one by one. With `take`, the reply
+        keeps no responses; if it raises, the connection is given up in the middle of the answer.
         """
         for part in parts:
             if isinstance(part, bytes):
@@ -181,9 +184,27 @@ class Client(IMAPClient):  # type: ignore[misc]
                 wire.send(part.octets)
             line = b""
         wire.send(line + b"\r\n")
-        status = self._await(tag, untagged)
+        status = self._await(tag, untagged) if take is None else self._stream(tag, take)
         assert status is not None
         return Reply(status, untagged)
+
+    def _stream(self, tag: bytes, take: Take) -> Status:
+        """Hand responses on up to the tagged answer."""
+        wire = self.wire
+        prefix = tag + b" "
+        while True:
+            response = wire.receive()
+            first = response[0]
+            if first.startswith(b"* "):
+                try:
+                    enough = take(response)
+                except BaseException:
+                    wire.lost("left in the middle of an answer")
+                    raise
+                if enough:
+                    wire.renew()
+            elif first.startswith(prefix):
+                return self._ended(first, prefix)
 
     def start(self, line: bytes, *, seconds: float) -> tuple[bytes, Status | None]:
         """Send a command that the server answers with `+` (IDLE). A Status means it refused."""
@@ -212,15 +233,18 @@ class Client(IMAPClient):  # type: ignore[misc]
             response = self.wire.receive()
             first = response[0]
             if first.startswith(prefix):
-                status = Status.parse(first[len(prefix) :])
-                if status is None or status.status == "BYE":
-                    raise self.wire.lost(f"the server ends with {printable(first)}")
-                return status
+                return self._ended(first, prefix)
             if first.startswith(b"+"):
                 if go_ahead:
                     return None
             else:
                 untagged.append(response)
+
+    def _ended(self, first: bytes, prefix: bytes) -> Status:
+        status = Status.parse(first[len(prefix) :])
+        if status is None or status.status == "BYE":
+            raise self.wire.lost(f"the server ends with {printable(first)}")
+        return status
 
     def _unsynchronised(self, size: int) -> bool:
         capabilities = self.wire.capabilities

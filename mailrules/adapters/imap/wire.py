@@ -193,6 +193,11 @@ class Guarded(imaplib.IMAP4):
         self._seconds = min(self._seconds, seconds)
         self._deadline = min(self._deadline, time.monotonic() + seconds)
 
+    def renew(self) -> None:
+        """The command under way brings what it should: the same budget once more."""
+        self._deadline = time.monotonic() + self._seconds
+        self._octets = self._responses = 0
+
     def receive(self) -> Response:
         """The next response, however long it takes within the limits."""
         while True:

@@ -47,6 +47,12 @@ class Hands:
         with self._database.write() as connection:
             hold(connection, account, mailbox, hand, uidvalidity, uids)
 
+    def turn_to(self, account: str, mailbox: str, hand: str, uidvalidity: int, uids: Iterable[int]) -> None:
+        """These are about to be worked on, and what was in this hand is not any more."""
+        with self._database.write() as connection:
+            put_down(connection, account, mailbox, hand)
+            hold(connection, account, mailbox, hand, uidvalidity, uids)
+
     def let_go(self, account: str, mailbox: str, hand: str) -> None:
         """Nothing is in this hand any more, whatever became of it."""
         with self._database.write() as connection:

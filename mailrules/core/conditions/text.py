@@ -25,7 +25,7 @@ class TextCondition(Condition):
     test: TextTest
     written: Any = None
     view: ClassVar[tuple[object, ...]] = ()
-    """What `texts` gives, as clues name it."""
+    """What `texts` gives, as clues name it; () where they have no name for it."""
 
     def texts(self, message: Message) -> Sequence[Text]:
         """The values that are compared; the test must hold of one of them."""
@@ -41,7 +41,7 @@ class TextCondition(Condition):
         return self.test.groups(self.texts(message)) if self.test.regex is not None else {}
 
     def clues(self) -> Clues | None:
-        return clues_of_test(self.test, self.view)
+        return clues_of_test(self.test, self.view) if self.view else None
 
     def group_names(self) -> Mapping[str, bool]:
         return self.test.group_names()

@@ -28,19 +28,52 @@ class Mailbox:
     as compared and, where that differs, with the domain as written.
     """
 
-    __slots__ = ("address", "domain", "key", "local", "name", "texts")
+    __slots__ = ("_domain", "_key", "_name", "_texts", "address")
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.domain = compared(address.domain)
-        self.local = address.local.lower() if address.local.isascii() else nfc(address.local).casefold()
-        self.key = f"{self.local}@{self.domain}" if self.domain else self.local
-        written = address.address
-        texts = [Text(written)] if written else []
-        if "xn--" in written.lower():
-            texts.append(Text(f"{address.local}@{self.domain}"))
-        self.texts = tuple(texts)
-        self.name = (Text(address.name),) if address.name else ()
+        # Made when somebody looks: most rules look at one of them.
+        self._domain: str | None = None
+        self._key: str | None = None
+        self._texts: tuple[Text, ...] | None = None
+        self._name: tuple[Text, ...] | None = None
+
+    @property
+    def domain(self) -> str:
+        domain = self._domain
+        if domain is None:
+            domain = self._domain = compared(self.address.domain)
+        return domain
+
+    @property
+    def local(self) -> str:
+        local = self.address.local
+        return local.lower() if local.isascii() else nfc(local).casefold()
+
+    @property
+    def key(self) -> str:
+        key = self._key
+        if key is None:
+            key = self._key = f"{self.local}@{self.domain}" if self.domain else self.local
+        return key
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        texts = self._texts
+        if texts is None:
+            written = self.address.address
+            texts = (Text(written),) if written else ()
+            if "xn--" in written.lower():
+                texts = (*texts, Text(f"{self.address.local}@{self.domain}"))
+            self._texts = texts
+        return texts
+
+    @property
+    def name(self) -> tuple[Text, ...]:
+        name = self._name
+        if name is None:
+            name = self._name = (Text(self.address.name),) if self.address.name else ()
+        return name
 
     def __str__(self) -> str:
         address = self.address.address
@@ -52,9 +85,10 @@ class Mailbox:
 def header_texts(message: Message, name: str) -> tuple[Text, ...]:
     """Every occurrence of a header, decoded. `name` is lower case."""
     memo = message.memo
-    found = memo.get(("texts", name))
+    key = ("texts", name)
+    found = memo.get(key)
     if found is None:
-        found = memo["texts", name] = tuple([Text(decode(raw)) for raw in message.header(name)])
+        found = memo[key] = tuple([Text(decode(raw)) for raw in message.header(name)])
     return found
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from mailrules.adapters.imap.connection import Limits
-from mailrules.adapters.imap.fetch import internal_date
+from mailrules.adapters.imap.connection import ConnectionLost, Limits
+from mailrules.adapters.imap.facts import Known
+from mailrules.adapters.imap.items import internal_date
+from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.tokens import Unreadable
+from mailrules.adapters.imap.wire import TooMuch
 from mailrules.core import mime
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import (
@@ -19,12 +23,13 @@ from mailrules.core.message import (
     INTERNALDATE,
     SIZE,
     STRUCTURE,
+    Fact,
     Unavailable,
     header_fact,
 )
 from tests.adapters.imap.conftest import Connect
 from tests.lab.dovecot import Dovecot, Layout, message
-from tests.lab.scripted import Box, ScriptedServer, Session
+from tests.lab.scripted import FULL, Box, ScriptedServer, Session
 
 Scripted = Callable[..., ScriptedServer]
 SUBJECT = header_fact("subject")
@@ -258,6 +263,187 @@ def test_a_header_field_that_can_be_none(scripted: Scripted, connect: Connect) -
     for name in ("a b", "a:b", "a)\r\nX", ""):
         with pytest.raises(PermanentError):
             mailbox.fetch([1], [header_fact(name)], body_limit=1)
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+class Stream:
+    """What was handed on, piece by piece."""
+
+    def __init__(self, mailbox: Mailbox, uids: Iterable[int], facts: Iterable[Fact] = (SIZE,)) -> None:
+        self.pieces: list[dict[int, Known]] = []
+        mailbox.stream(uids, facts, self._take)
+
+    def _take(self, told: Sequence[tuple[int, Callable[[], Known]]]) -> None:
+        self.pieces.append({uid: read() for uid, read in told})
+
+    @property
+    def known(self) -> dict[int, Known]:
+        """Of all messages; each came once."""
+        found = {uid: known for piece in self.pieces for uid, known in piece.items()}
+        assert len(found) == sum(map(len, self.pieces))
+        return found
+
+
+def many(server: ScriptedServer, count: int) -> ScriptedServer:
+    for n in range(count):
+        server.box().add(b"Subject: %d\r\n\r\n" % n)
+    return server
+
+
+def test_a_stream_is_one_command(scripted: Scripted, connect: Connect) -> None:
+    """More than a thousand messages: asked for at once, handed on in pieces, the facts of each its own."""
+    server = many(scripted(), 1200)
+    stream = Stream(connect(server).select("INBOX"), range(1, 1201), [SUBJECT])
+    assert {uid: known[SUBJECT] for uid, known in stream.known.items()} == {
+        uid: (b"%d" % (uid - 1),) for uid in range(1, 1201)
+    }
+    assert [len(piece) for piece in stream.pieces] == [500, 500, 200]
+    assert len(server.sent(b"UID FETCH")) == 1
+
+
+def test_limits_hold_for_each_piece_of_a_stream(scripted: Scripted, connect: Connect) -> None:
+    """What is of use renews the budget; what was not asked for uses it up."""
+    server = many(scripted(), 1200)
+    limits = Limits(untagged=700, octets=60_000)
+    assert len(Stream(connect(server, limits=limits).select("INBOX"), range(1, 1201)).known) == 1200
+    server.script(rb"UID FETCH", b"* 1 FETCH (UID 9999 RFC822.SIZE 1)\r\n" * 2000)
+    with pytest.raises(TooMuch):
+        Stream(connect(server, limits=limits).select("INBOX"), range(1, 1201))
+
+
+def test_a_stream_that_drips_ends_by_the_clock(scripted: Scripted, connect: Connect) -> None:
+    """Now and then an answer of use does not hold a thread for ever: so many are due in so much time."""
+    server = many(scripted(), 600)
+
+    def drip(session: Session, line: bytes) -> bytes:
+        for uid in range(1, 601):
+            session.send(b"* %d FETCH (UID %d RFC822.SIZE 1)\r\n" % (uid, uid))
+            time.sleep(0.02)
+        return b"{tag} OK\r\n"
+
+    server.script(rb"UID FETCH", drip)
+    mailbox = connect(server, limits=Limits(seconds=1)).select("INBOX")
+    start = time.monotonic()
+    with pytest.raises(ConnectionLost, match="within 1 s"):
+        Stream(mailbox, range(1, 601))
+    assert time.monotonic() - start < 10
+
+
+def test_a_server_that_cuts_off(scripted: Scripted, connect: Connect) -> None:
+    """It answers for a thousand and says OK: the others are asked for, and less at once from then on."""
+    server = many(scripted(), 2500)
+
+    def answer(session: Session, line: bytes) -> bytes:
+        mails = server.box().chosen(line.split()[2].decode())[:1000]
+        shown = [b"* %d FETCH (UID %d RFC822.SIZE 7)\r\n" % (m.uid, m.uid) for m in mails]
+        return b"".join(shown) + b"{tag} OK\r\n"
+
+    server.script(rb"UID FETCH", answer)
+    mailbox = connect(server).select("INBOX")
+    assert sorted(Stream(mailbox, range(1, 2501)).known) == list(range(1, 2501))
+    assert len(server.sent(b"UID FETCH")) == 4
+    assert sorted(Stream(mailbox, range(1, 2501)).known) == list(range(1, 2501))
+    assert len(server.sent(b"UID FETCH")) == 9
+
+
+def test_messages_that_are_gone_are_no_cut(scripted: Scripted, connect: Connect) -> None:
+    """What is not there any more is not asked for again, and the next command asks for as much as before."""
+    server = many(scripted(), 700)
+    mailbox = connect(server).select("INBOX")
+    assert len(Stream(mailbox, range(1, 1001)).known) == 700
+    assert len(Stream(mailbox, range(1, 1001)).known) == 700
+    assert len(server.sent(b"UID FETCH")) == 2
+
+
+def test_a_limit_that_is_announced(scripted: Scripted, connect: Connect) -> None:
+    """RFC 9738: no command asks for more."""
+    server = many(scripted(capability=f"{FULL} MESSAGELIMIT=100"), 250)
+    assert len(Stream(connect(server).select("INBOX"), range(1, 251)).known) == 250
+    assert [line.split()[2] for line in server.sent(b"UID FETCH")] == [b"1:100", b"101:200", b"201:250"]
+
+
+def test_gaps_are_spanned_where_nothing_is(scripted: Scripted, connect: Connect) -> None:
+    """UIDs far apart are one range if no other message lies between; what was not asked for is ignored."""
+    server = scripted()
+    for uid in (3, 7, 20, 21, 40):
+        server.box().add(message(uid), uid=uid)
+    mailbox = connect(server).select("INBOX")
+    assert mailbox.uids() == [3, 7, 20, 21, 40]
+    server.box().add(message(8), uid=8)  # seen late
+    assert sorted(Stream(mailbox, [3, 7, 20, 40]).known) == [3, 7, 20, 40]
+    assert server.sent(b"UID FETCH")[0].split()[2] == b"3:20,40"
+
+
+def test_many_ranges_take_more_lines(scripted: Scripted, connect: Connect) -> None:
+    """No line of more than 8,000 bytes for its UIDs, and nobody is forgotten."""
+    server = many(scripted(), 6000)
+    mailbox = connect(server).select("INBOX")
+    mailbox.uids()
+    wanted = range(1, 6001, 2)
+    assert sorted(Stream(mailbox, wanted).known) == list(wanted)
+    lines = server.sent(b"UID FETCH")
+    assert 1 < len(lines) < 4 and max(map(len, lines)) < 8100
+
+
+def test_answers_in_several_responses(scripted: Scripted, connect: Connect) -> None:
+    """A message is handed on when all is there, or at the end with what is."""
+    server = scripted()
+    server.script(
+        rb"UID FETCH",
+        b"* 1 FETCH (UID 5 FLAGS (a))\r\n* 2 FETCH (UID 6 FLAGS (b))\r\n"
+        b"* 1 FETCH (RFC822.SIZE 50 UID 5)\r\n* 1 FETCH (UID 5 FLAGS (late))\r\n{tag} OK\r\n",
+    )
+    known = Stream(connect(server).select("INBOX"), [5, 6], [FLAGS, SIZE]).known
+    assert known[5] == {FLAGS: {"a"}, SIZE: 50}
+    assert known[6][FLAGS] == {"b"} and known[6][SIZE].passing
+
+
+def test_a_refusal_in_the_middle_of_a_stream(scripted: Scripted, connect: Connect) -> None:
+    """One message that the server fails on among 1,500: the others come, each once, in few commands."""
+    server = many(scripted(), 1500)
+
+    def answer(session: Session, line: bytes) -> bytes | None:
+        mails = server.box().chosen(line.split()[2].decode())
+        if all(mail.uid != 700 for mail in mails):
+            return None
+        shown = [b"* %d FETCH (UID %d RFC822.SIZE 7)\r\n" % (m.uid, m.uid) for m in mails if m.uid < 600]
+        return b"".join(shown) + b"{tag} NO [UNAVAILABLE] Server error\r\n"
+
+    server.script(rb"UID FETCH", answer)
+    known = Stream(connect(server).select("INBOX"), range(1, 1501)).known
+    assert sorted(known) == list(range(1, 1501)) and known[700][SIZE].passing
+    assert len(server.sent(b"UID FETCH")) < 30
+
+
+def test_a_header_that_is_too_much_in_a_stream(scripted: Scripted, connect: Connect) -> None:
+    """It is read as far as it goes; what came before it is not asked for again."""
+    server = many(scripted(), 600)
+    server.box().add(b"Subject: huge\r\nX-Bomb: " + b"x" * 2_000_000 + b"\r\n\r\n")
+    many(server, 600)
+    mailbox = connect(server, limits=Limits(literal=1_000_000, octets=3_000_000)).select("INBOX")
+    known = Stream(mailbox, range(1, 1202), [ALL_HEADERS]).known
+    assert [known[uid][ALL_HEADERS].get("subject") for uid in (1, 601, 1201)] == [
+        (b"0",), (b"huge",), (b"599",)
+    ]  # fmt: skip
+    assert len(known) == 1201
+    first = server.sent(b"UID FETCH")[1]
+    assert first.split()[2].startswith(b"601:")
+
+
+def test_an_error_in_the_middle_of_a_stream(scripted: Scripted, connect: Connect) -> None:
+    """What is raised by whoever takes the answers comes through, and nobody reads the rest by mistake."""
+    server = many(scripted(), 1200)
+    connection = connect(server)
+    mailbox = connection.select("INBOX")
+
+    def take(told: object) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError):
+        mailbox.stream(range(1, 1201), [SIZE], take)
+    assert not connection.alive
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,14 @@ def test_another_mailbox_keeps_its_own(store: Store) -> None:
     assert hands(store) == {JUDGING: "3"}
 
 
+def test_a_hand_turns_from_one_piece_of_a_window_to_the_next(store: Store) -> None:
+    """Of a large window only the piece that is worked on is in hand; other hands keep what they have."""
+    store.take("work", "INBOX", JUDGING, 7, [1, 2])
+    store.take("work", "INBOX", ACTING, 7, [9])
+    store.turn_to("work", "INBOX", JUDGING, 7, [3, 4])
+    assert hands(store) == {JUDGING: "3:4", ACTING: "9"}
+
+
 def test_an_error_empties_the_hand(store: Store) -> None:
     """A lost connection is not a death: nothing stays in hand."""
     store.take("work", "INBOX", JUDGING, 7, [11])

@@ -1,0 +1,167 @@
+"""Facts of messages, by FETCH: which items tell them, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mailrules.adapters.imap.fetch import Told, answer_to, fetch_items, stream_items
+from mailrules.adapters.imap.items import Items, header_block, internal_date
+from mailrules.adapters.imap.tokens import Unreadable, flags, number
+from mailrules.core.errors import PermanentError
+from mailrules.core.headers import parse_block
+from mailrules.core.message import (
+    ALL_HEADERS,
+    BODY,
+    FLAGS,
+    GMAIL_LABELS,
+    INTERNALDATE,
+    SIZE,
+    STRUCTURE,
+    Fact,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from mailrules.adapters.imap.mailbox import Mailbox
+
+MOST_NAMES = 40
+"""Header fields worth naming; for more, the whole header is fetched."""
+
+Known = dict[Fact, Any]
+"""Facts of one message, each a value or Unavailable."""
+
+_FIELD_NAME = re.compile(r"[!-9;-~]+")
+_ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]+")
+NO_LABELS = Unavailable("gmail_label: this is not a Gmail server (no X-GM-EXT-1)")
+NOT_SENT = Unavailable("the server did not send it", passing=True)
+
+
+def stream_facts(
+    mailbox: Mailbox,
+    uids: Iterable[int],
+    facts: Iterable[Fact],
+    take: Callable[[Sequence[tuple[int, Callable[[], Known]]]], None],
+) -> None:
+    """Hand these facts on as they arrive, some messages at a time, each with what reads it.
+
+    Not of text and parts, which take more than one question. `take` sends nothing to the server.
+    """
+    wanted = set(facts)
+    labels = _has_labels(mailbox)
+    read = _reader(wanted, labels=labels)
+    what = _items(wanted if labels else wanted - {GMAIL_LABELS}) or [b"FLAGS"]
+
+    def told(those: Sequence[Told]) -> None:
+        take([(uid, lambda items=items: read(items)) for uid, items in those])  # type: ignore[misc]
+
+    stream_items(mailbox, uids, what, told)
+
+
+def facts_of(
+    mailbox: Mailbox, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int
+) -> dict[int, Known]:
+    """Every one of these facts for every one of these messages that is there: a value, or Unavailable."""
+    from mailrules.adapters.imap.body import bodies, structure
+
+    wanted = set(facts)
+    labels = _has_labels(mailbox)
+    what = _items(wanted if labels else wanted - {GMAIL_LABELS})  # unknown items cost all the others
+    found = fetch_items(mailbox, uids, b" ".join(what)) if what else fetch_items(mailbox, uids, b"FLAGS")
+    if b"BODYSTRUCTURE" in what:
+        # A BODYSTRUCTURE that breaks the grammar must not cost the other facts.
+        broken = [uid for uid, items in found.items() if isinstance(items, Unavailable) and not items.passing]
+        rest = [item for item in what if item != b"BODYSTRUCTURE"] or [b"FLAGS"]
+        if broken:
+            found.update(fetch_items(mailbox, broken, b" ".join(rest)))
+    read = _reader(wanted, labels=labels)
+    known = {uid: read(items) for uid, items in found.items()}
+    if b"BODYSTRUCTURE" in what:
+        structures = {uid: structure(items) for uid, items in found.items()}
+        if BODY in wanted or any(isinstance(parts, Unavailable) for parts in structures.values()):
+            structures, texts = bodies(mailbox, structures, limit=body_limit, texts=BODY in wanted)
+        else:
+            texts = {}
+        for uid in known:
+            if STRUCTURE in wanted:
+                known[uid][STRUCTURE] = structures[uid]
+            if BODY in wanted:
+                known[uid][BODY] = texts[uid]
+    return known
+
+
+def _has_labels(mailbox: Mailbox) -> bool:
+    return "X-GM-EXT-1" in mailbox.connection.capabilities
+
+
+def _items(facts: set[Fact]) -> list[bytes]:
+    what: list[bytes] = []
+    for fact, item in (
+        (FLAGS, b"FLAGS"),
+        (INTERNALDATE, b"INTERNALDATE"),
+        (SIZE, b"RFC822.SIZE"),
+        (GMAIL_LABELS, b"X-GM-LABELS"),
+    ):
+        if fact in facts:
+            what.append(item)
+    if STRUCTURE in facts or BODY in facts:
+        what.append(b"BODYSTRUCTURE")
+    names = sorted(str(fact.argument).upper() for fact in facts if fact.kind == "header")
+    if ALL_HEADERS in facts or len(names) > MOST_NAMES:
+        what.append(b"BODY.PEEK[HEADER]")
+    elif names:
+        fields = " ".join(_field_name(name) for name in names)
+        what.append(b"BODY.PEEK[HEADER.FIELDS (%s)]" % fields.encode())
+    return what
+
+
+def _field_name(name: str) -> str:
+    if not _FIELD_NAME.fullmatch(name):
+        raise PermanentError(f"'{name}' can't be the name of a header field. Mend the rule.")
+    return name if _ATOM.fullmatch(name) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _reader(wanted: Iterable[Fact], *, labels: bool) -> Callable[[Items | Unavailable], Known]:
+    """What reads these facts of a message's items; text and parts are left out."""
+    headers = [fact for fact in wanted if fact.kind == "header"]
+    names = [(fact, str(fact.argument).encode("latin-1", "replace").lower()) for fact in headers]
+    whole = ALL_HEADERS in headers
+    asked = next((answer_to(item) for item in _items(set(headers))), b"")
+    others = [fact for fact in wanted if fact.kind != "header" and fact not in (BODY, STRUCTURE)]
+
+    def read(items: Items | Unavailable) -> Known:
+        known: Known = {}
+        if headers:
+            block = items if isinstance(items, Unavailable) else header_block(items, asked)
+            if isinstance(block, bytes):
+                parsed = parse_block(block)
+                known = parsed.among(names)
+                if whole:
+                    known[ALL_HEADERS] = parsed
+            else:
+                known = dict.fromkeys(headers, NOT_SENT if block is None else block)
+        for fact in others:
+            known[fact] = NO_LABELS if fact == GMAIL_LABELS and not labels else _value(fact, items)
+        return known
+
+    return read
+
+
+def _value(fact: Fact, items: Items | Unavailable) -> Any:
+    if isinstance(items, Unavailable):
+        return items
+    try:
+        if fact == FLAGS:
+            return flags(items[b"FLAGS"]) if b"FLAGS" in items else NOT_SENT
+        if fact == SIZE:
+            return number(items[b"RFC822.SIZE"])
+        if fact == INTERNALDATE:
+            return internal_date(items[b"INTERNALDATE"])
+        if fact == GMAIL_LABELS:
+            return flags(items[b"X-GM-LABELS"])
+    except KeyError:
+        return NOT_SENT
+    except Unreadable as error:
+        return Unavailable(f"the server's answer can't be read: {error}")
+    return Unavailable(f"'{fact.kind}' is nothing a mail server knows")
