@@ -1,0 +1,12 @@
+"""The rows of the table of targets, in its order."""
+
+from benchmarks.bench import Scenario
+from benchmarks.scenarios import bulk, commands, rules
+
+TABLE: dict[str, Scenario] = {
+    "sort": bulk.sort,
+    "link": bulk.link,
+    "bytes": bulk.wire,
+    "rules": rules.many_rules,
+    "commands": commands.answers,
+}
