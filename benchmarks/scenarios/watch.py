@@ -24,6 +24,7 @@ from tests.lab.dovecot import PASSWORD
 
 _REST = 20.0
 _PATIENCE = 120.0
+_GATHERING = 600.0
 _OFFERED = 1500
 """Mails a second that are more than anybody is expected to take."""
 _RULES = (
@@ -34,10 +35,68 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Worker:
-    """`mailrules run` with `count` accounts on the crowd's server, and perhaps one on a Dovecot."""
+class Watcher:
+    """A program that watches `count` accounts of the crowd's server."""
+
+    def __init__(self, folder: Path, crowd: Crowd, count: int) -> None:
+        self.crowd = crowd
+        self._count = count
+        self._log = folder / "watcher.log"
+        self._environment: dict[str, str] = dict(os.environ)
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    @contextmanager
+    def running(self, *, core: int | None = None) -> Iterator[None]:
+        """From the start until all accounts are watched, and to the end."""
+        alone = ["taskset", "-c", str(core)] if core is not None else []
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*alone, *self.command()], cwd=ROOT, env=self._environment,
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        try:
+            began = time.monotonic()
+            while self.crowd.order("watched")["watched"] < self._count:
+                if self._process.poll() is not None or time.monotonic() > began + _GATHERING:
+                    raise RuntimeError(f"not all are watched:\n{self._log.read_text()[-2000:]}")
+                time.sleep(0.1)
+            self.connected = time.monotonic() - began
+            yield
+        finally:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def rss(self) -> int:
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE
+
+    def cpu(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+class Idlers(Watcher):
+    """The floor: moves what comes, and knows nothing."""
+
+    def __init__(self, folder: Path, crowd: Crowd, ca: LabCA, count: int) -> None:
+        super().__init__(folder, crowd, count)
+        self._ca = ca
+
+    def command(self) -> list[str]:
+        more = [str(self.crowd.port), str(self._count), str(self._ca.ca_file), PASSWORD]
+        return [sys.executable, "-m", "benchmarks.idlers", *more]
+
+
+class Worker(Watcher):
+    """`mailrules run`, perhaps with one more account on a Dovecot."""
 
     def __init__(self, folder: Path, crowd: Crowd, ca: LabCA, count: int, more: str = "") -> None:
+        super().__init__(folder, crowd, count)
         (folder / "run").mkdir(mode=0o700, exist_ok=True)
         names = [f"u{number}" for number in range(count)]
         accounts = "".join(
@@ -52,43 +111,12 @@ class Worker:
             **os.environ, "LAB_PASSWORD": PASSWORD, "SSL_CERT_FILE": str(ca.ca_file),
             "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT), "NO_COLOR": "1",
         }  # fmt: skip
-        self._log = folder / "worker.log"
-        self.crowd, self._count = crowd, count
 
-    @contextmanager
-    def running(self, *, core: int | None = None) -> Iterator[Worker]:
-        """From the start until all accounts are watched, and to the end."""
-        alone = ["taskset", "-c", str(core)] if core is not None else []
-        with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [*alone, *self._command("run")], cwd=ROOT, env=self._environment,
-                stdout=output, stderr=output, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        try:
-            began = time.monotonic()
-            while self.crowd.order("watched")["watched"] < self._count:
-                if self._process.poll() is not None or time.monotonic() > began + 600:
-                    raise RuntimeError(f"the worker does not watch all:\n{self._log.read_text()[-2000:]}")
-                time.sleep(0.1)
-            self.connected = time.monotonic() - began
-            yield self
-        finally:
-            self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+    def command(self) -> list[str]:
+        return self._command("run")
 
     def _command(self, command: str, *rest: str) -> list[str]:
         return [sys.executable, "-m", "mailrules", command, *self._paths, *rest]
-
-    def rss(self) -> int:
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE
-
-    def cpu(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
 
     @contextmanager
     def sorting(self, account: str) -> Iterator[list[int]]:
@@ -114,27 +142,33 @@ class Worker:
 
 
 @contextmanager
-def _worker(bench: Bench, *, accounts: int, lab: Lab | None = None, user: str = "") -> Iterator[Worker]:
+def _worker(*, accounts: int, lab: Lab | None = None, user: str = "") -> Iterator[Worker]:
     more = ""
     if lab is not None:
         more = (
             f"  backfill:\n    host: 127.0.0.1\n    port: {lab.imap_port}\n    security: none\n"
             f"    username: {user}\n    password: {{env: LAB_PASSWORD}}\n    mailboxes: [INBOX]\n"
         )
+    with _crowd() as (folder, crowd, ca):
+        yield Worker(folder, crowd, ca, accounts, more)
+
+
+@contextmanager
+def _crowd() -> Iterator[tuple[Path, Crowd, LabCA]]:
     with tempfile.TemporaryDirectory(prefix="mailrules-bench-") as name:
         ca = LabCA(Path(name) / "ca")
         files = ca.issue()
         with Crowd(files.cert, files.key) as crowd:
-            yield Worker(Path(name), crowd, ca, accounts, more)
+            yield Path(name), crowd, ca
 
 
 def idle(bench: Bench) -> list[Result]:
     """Accounts over TLS in one process, and nothing comes."""
-    count, rest = bench.sizes.accounts, min(_REST, 10 * bench.sizes.seconds)
-    with _worker(bench, accounts=1) as worker, worker.running():
+    count, rest = bench.sizes.accounts, min(_REST, 2 * bench.sizes.seconds)
+    with _worker(accounts=1) as worker, worker.running():
         time.sleep(1)
         alone = worker.rss()
-    with _worker(bench, accounts=count) as worker, worker.running():
+    with _worker(accounts=count) as worker, worker.running():
         time.sleep(3)  # what the start left over is collected
         used, began = worker.cpu(), time.monotonic()
         time.sleep(rest)
@@ -159,7 +193,7 @@ def idle(bench: Bench) -> list[Result]:
     return [Result("idle", title, columns, (row,), targets)]
 
 
-_COLUMNS = ("what", "mails", "p50 ms", "p90 ms", "p99 ms", "most ms", "worker CPU s", "not acted on", "load")
+_COLUMNS = ("what", "mails", "p50 ms", "p90 ms", "p99 ms", "most ms", "client CPU s", "not acted on", "load")
 
 
 def latency(bench: Bench) -> list[Result]:
@@ -169,14 +203,18 @@ def latency(bench: Bench) -> list[Result]:
     mailbox = lab.mailbox(sizes.messages)
     user = lab.copy(mailbox.user)
     rows = []
-    with _worker(bench, accounts=sizes.accounts, lab=lab, user=user) as worker, worker.running():
-        crowd = worker.crowd
-        quiet = _deliver(crowd, worker, sizes.rate, sizes.seconds)
-        rows.append(("quiet", *_figures(quiet)))
+    with _crowd() as (folder, crowd, ca):
+        idlers = Idlers(folder, crowd, ca, sizes.accounts)
+        with idlers.running():
+            floor = _deliver(idlers, sizes.rate, sizes.seconds)
+        rows.append(("floor: moves all, unseen", *_figures(floor)))
+    with _worker(accounts=sizes.accounts, lab=lab, user=user) as worker, worker.running():
+        quiet = _deliver(worker, sizes.rate, sizes.seconds)
+        rows.append(("mailrules", *_figures(quiet)))
         with worker.sorting("backfill") as ended:
             time.sleep(2)
-            busy = _deliver(crowd, worker, sizes.rate, sizes.seconds)
-        rows.append((f"another account's {sizes.messages:,} are sorted", *_figures(busy)))
+            busy = _deliver(worker, sizes.rate, sizes.seconds)
+        rows.append((f"mailrules, sorting {sizes.messages:,} elsewhere", *_figures(busy)))
     p50, p99, during = _quantile(quiet, 0.5), _quantile(quiet, 0.99), _quantile(busy, 0.99)
     targets = (
         at_most("p50 ≤ 5 ms", p50, 5, f"{p50:.1f} ms"),
@@ -197,8 +235,8 @@ def sustained(bench: Bench) -> list[Result]:
     """More mail than it can take, on one core."""
     sizes = bench.sizes
     seconds = sizes.seconds / 3
-    with _worker(bench, accounts=sizes.accounts) as worker, worker.running(core=0):
-        flood = _deliver(worker.crowd, worker, _OFFERED, seconds)
+    with _worker(accounts=sizes.accounts) as worker, worker.running(core=0):
+        flood = _deliver(worker, _OFFERED, seconds)
     done = len(flood["latencies"])
     rate = done / flood["seconds"] if done else 0.0
     columns = ("offered a second", "done a second", *_COLUMNS[1:])
@@ -210,10 +248,10 @@ def sustained(bench: Bench) -> list[Result]:
     return [Result("sustained", title, columns, rows, targets)]
 
 
-def _deliver(crowd: Crowd, worker: Worker, rate: float, seconds: float) -> dict[str, Any]:
-    used = worker.cpu()
-    answer = crowd.order("deliver", rate=rate, seconds=seconds, patience=_PATIENCE)
-    return {**answer, "cpu": worker.cpu() - used, "load": os.getloadavg()[0]}
+def _deliver(watcher: Watcher, rate: float, seconds: float) -> dict[str, Any]:
+    used = watcher.cpu()
+    answer = watcher.crowd.order("deliver", rate=rate, seconds=seconds, patience=_PATIENCE)
+    return {**answer, "cpu": watcher.cpu() - used, "load": os.getloadavg()[0]}
 
 
 def _quantile(answer: dict[str, Any], part: float) -> float:
