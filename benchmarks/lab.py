@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from email.header import decode_header, make_header
 from pathlib import Path
 
 from benchmarks.mails import Mail, corpus_folder, mails
 from benchmarks.rules import MAILBOXES, Rule, fifty, pattern_of
+from mailrules.core.headers import decode
 from tests.lab.dovecot import PASSWORD, Dovecot, Layout
 
 _BATCH = 200
@@ -210,14 +210,13 @@ class _Judge:
         self.moves: dict[str, list[int]] = {}
 
     def see(self, uid: int, raw: bytes) -> None:
-        head = re.sub(rb"\r\n[ \t]", b" ", raw.split(b"\r\n\r\n", 1)[0]).decode("utf-8", "replace")
+        head = re.sub(rb"\r\n[ \t]", b" ", raw.split(b"\r\n\r\n", 1)[0])
         values = {"From": "", "Subject": "", "List-Id": ""}
-        for line in head.split("\r\n"):
-            name, _, value = line.partition(":")
-            if (name := name.title()) in values and not values[name]:
-                values[name] = (
-                    str(make_header(decode_header(value))).strip() if "=?" in value else value.strip()
-                )
+        for line in head.split(b"\r\n"):
+            field, _, value = line.partition(b":")
+            name = field.decode("latin-1").title()
+            if name in values and not values[name]:
+                values[name] = decode(value).strip()
         for header, pattern, mailbox in self._rules:
             if pattern.search(values[header]):
                 self.moves.setdefault(mailbox, []).append(uid)
