@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check format docs lock clean systemd-analyze dovecot hoodiecrow gcc
+.PHONY: help demo test faults bench check format docs lock clean systemd-analyze dovecot imapfilter hoodiecrow gcc
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ test: $(DEVELOPMENT) dovecot hoodiecrow systemd-analyze gcc ## Run the tests (TE
 
 faults: $(DEVELOPMENT) dovecot ## Every fault at its full figures, for hours (ARGS="-k kill" for some of them)
 	@MAILRULES_FAULTS=full $(BIN)/python -m pytest tests/faults $(ARGS)
+
+bench: $(DEVELOPMENT) dovecot imapfilter ## Measure mailrules against its peers, for an hour (ARGS=--quick: whether it runs)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(DEVELOPMENT) systemd-analyze ## Lint, format, types, the systemd unit's exposure
 	$(BIN)/ruff check .
@@ -81,6 +84,9 @@ $(DEVELOPMENT): requirements-dev.lock pyproject.toml | $(BIN)/python
 dovecot:
 	@PATH="$$PATH:/usr/sbin:/sbin"; command -v dovecot >/dev/null || .ci/need dovecot-imapd dovecot-lmtpd || { \
 		echo "LEFT OUT: every test against a real IMAP server." >&2; [ -z "$(CI)" ]; }
+
+imapfilter:
+	@command -v imapfilter >/dev/null || .ci/need imapfilter || echo "LEFT OUT: imapfilter, to compare with." >&2
 
 # Gmail's extensions, in Node.js; Debian's npm is several hundred packages, so only CI installs that.
 hoodiecrow: .lab/hoodiecrow/node_modules/.package-lock.json
