@@ -32,7 +32,7 @@ def run_once(house: House, *, done: Callable[[OnceResult], None]) -> list[OnceRe
         futures = {pool.submit(_account, house, name): name for name in house.config.accounts}
         for future, name in ((future, futures[future]) for future in as_completed(futures)):
             bug = future.exception()
-            if bug is None:
+            if not isinstance(bug, Exception):  # nor is the end of the process one
                 result = future.result()
             else:  # one account's trouble is not the others'
                 log.error("%s: unexpected error", name, exc_info=bug)
