@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import venv
@@ -202,7 +203,7 @@ def through(proxy: Proxy, contender: Contender, job: Job) -> Measured:
 
 @dataclass
 class Runs:
-    """All runs of all contenders, and what stands for each."""
+    """All runs of all contenders, a list for each, in the order of the turns."""
 
     runs: dict[str, list[Measured]] = field(default_factory=dict)
 
@@ -210,9 +211,20 @@ class Runs:
         self.runs.setdefault(measured.name, []).append(measured)
 
     def median(self, name: str) -> Measured:
-        """The run whose wall time is the median of its contender's."""
-        ordered = sorted(self.runs[name], key=lambda run: run.wall)
-        return ordered[(len(ordered) - 1) // 2]
+        """The middle of its runs, each figure for itself; between two, half-way."""
+        those = self.runs[name]
+        middle = {
+            key: statistics.median(getattr(run, key) for run in those)
+            for key in ("wall", "client", "server", "load")
+        }
+        return replace(those[-1], rss=max(run.rss for run in those), **middle)
+
+    def walls(self, name: str) -> list[float]:
+        return [run.wall for run in self.runs[name]]
+
+    def ratios(self, one: str, other: str) -> list[float]:
+        """Walls of one in walls of the other, turn by turn: never a quiet minute against a busy one."""
+        return [mine / theirs for mine, theirs in zip(self.walls(one), self.walls(other), strict=False)]
 
     def __contains__(self, name: str) -> bool:
         return name in self.runs

@@ -17,7 +17,8 @@ def many_rules(bench: Bench) -> list[Result]:
         for contender, said in ((few, fifty()), (more, many(rules))):
             each, _second = bench.compete((contender,), messages=count, rules=said, turns=1)
             runs.add(each.median(contender.name))
-    ratio = runs.median(more.name).client / runs.median(few.name).client
+    pairs = zip(runs.runs[more.name], runs.runs[few.name], strict=True)
+    ratio = [one.client / other.client for one, other in pairs]
     targets = (at_most(f"{rules:,} rules ≤ 3x the client CPU of 50", ratio, 3),)
     title = f"{rules:,} rules against 50 on the same {count:,} messages"
     return [Result("rules", title, COLUMNS, compared(runs, floor=few.name), targets)]
