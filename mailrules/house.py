@@ -95,8 +95,7 @@ class House:
 
     def keep_rules(self) -> None:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were."""
-        for rule in self.config.rules:
-            self.store.keep_rule(rule.revision, rule.name, rule.text)
+        self.store.keep_rules((rule.revision, rule.name, rule.text) for rule in self.config.rules)
 
     def account(self, name: str) -> Account:
         return self.config.accounts[name]

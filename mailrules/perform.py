@@ -132,7 +132,8 @@ class Performer:
         except TransientError as error:
             self._put_off(rows, error)
             return
-        if not rows or self._hold(rows):
+        rows = self._hold(rows)
+        if not rows:
             return
         if rows[0].action in NOTES:
             self._end(rows, {row.id: Outcome("done") for row in rows})
@@ -142,7 +143,7 @@ class Performer:
             for row in rows:  # each with its own look at the brakes: they hold before the next effect
                 if self.stopping():
                     break
-                if not self._hold([row]):
+                if self._hold([row]):
                     self._send_off(row, turns)
 
     def _settle(self, rows: list[EffectRow]) -> list[EffectRow]:
@@ -158,12 +159,14 @@ class Performer:
         self.store.let_go(*mine)
         return [row for row in rows if row.id not in ended]
 
-    def _hold(self, rows: list[EffectRow]) -> bool:
-        """Whether a person has paused the rule: then its effects are held."""
-        held = self.paused(rows[0].rule)
+    def _hold(self, rows: list[EffectRow]) -> list[EffectRow]:
+        """Effects of a rule that a person has paused are held; gives the others."""
+        why = {rule: self.paused(rule) for rule in {row.rule for row in rows}}
+        held = [row for row in rows if why[row.rule]]
         if held:
-            self._end(rows, {row.id: Outcome("held", {"because": held}) for row in rows})  # type: ignore[arg-type]
-        return bool(held)
+            because = {row.id: Outcome("held", {"because": why[row.rule]}) for row in held}  # type: ignore[arg-type]
+            self._end(held, because)
+        return [row for row in rows if not why[row.rule]]
 
     def _at_once(self, rows: list[EffectRow]) -> None:
         """A set with one command: intent for all, the act, how each ended."""

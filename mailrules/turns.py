@@ -81,10 +81,10 @@ def _turn(row: EffectRow) -> tuple[bool, int, int]:
 
 
 def sets(rows: Sequence[EffectRow]) -> list[list[EffectRow]]:
-    """Rows of the same action, arguments and rule together, at most LARGEST_SET of them."""
-    sets: dict[tuple[str, str, str], list[EffectRow]] = defaultdict(list)
+    """Rows of the same action and arguments together, of any rule, at most LARGEST_SET of them."""
+    sets: dict[tuple[str, str], list[EffectRow]] = defaultdict(list)
     for row in rows:
-        sets[row.action, json.dumps(row.arguments, sort_keys=True), row.rule].append(row)
+        sets[row.action, json.dumps(row.arguments, sort_keys=True)].append(row)
     return [
         those[start : start + LARGEST_SET]
         for those in sets.values()

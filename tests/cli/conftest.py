@@ -33,7 +33,7 @@ def state(alone: Path) -> Path:
     directory = alone / "state"
     with Store.open(directory) as store:
         baseline(store, (1, 10))
-        store.keep_rule("rev", "filing", "name: filing")
+        store.keep_rules([("rev", "filing", "name: filing")])
         done, moving = record(store, decided(11, flag(), move("Work/2026"), subject="Minutes"))
         store.advance([done.id], frm="planned", to="done", at=done.created_at)
         record(store, decided(12, move(state="held", because="rule 'filing' is paused"), subject="Held one"))

@@ -45,7 +45,7 @@ def test_a_name_of_nothing(state: Path, capsys: Capture) -> None:
 def test_a_name_of_two_things(state: Path, capsys: Capture) -> None:
     """A rule called as an account is must be said outright."""
     with Store.open(state) as store:
-        store.keep_rule("rev", "work", "name: work")
+        store.keep_rules([("rev", "work", "name: work")])
     assert main(["pause", "work", "--state", str(state)]) == 1
     assert "'work' is both rule and account. Say rule:work or account:work." in capsys.readouterr().err
     assert main(["pause", "account:work", "--state", str(state)]) == 0

@@ -56,6 +56,7 @@ class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog):
     def __init__(self, database: Database, instance: str) -> None:
         self._database = database
         self._instance = instance
+        self._paused = None
         self._turn, self._next = threading.Lock(), threading.Lock()
         self._resting = float("-inf")
 

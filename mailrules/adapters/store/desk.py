@@ -32,6 +32,7 @@ class Desk(Journal):
 
     _database: Database
     _instance: str
+    _paused: frozenset[str] | None
 
     # -- messages that keep failing (R10) -------------------------------------------------------------
     def defer(
@@ -131,8 +132,12 @@ class Desk(Journal):
     # -- pause and resume ---------------------------------------------------------------------------
     def paused(self) -> frozenset[str]:
         """What is paused: `*`, `rule:NAME`, `account:NAME`, `mailbox:ACCOUNT/NAME`."""
-        with self._database.read() as connection:
-            return frozenset(connection.scalars(select(pause.c.target)))
+        # Asked before every effect; while this process has the journal, nobody else writes it.
+        known = None if self._database.read_only else self._paused
+        if known is None:
+            with self._database.read() as connection:
+                known = self._paused = frozenset(connection.scalars(select(pause.c.target)))
+        return known
 
     def pauses(self) -> list[PauseRow]:
         with self._database.read() as connection:
@@ -146,7 +151,8 @@ class Desk(Journal):
             if connection.scalar(select(pause.c.target).where(pause.c.target == target)) is not None:
                 return False
             connection.execute(insert(pause).values(target=target, since=at, reason=reason))
-            return True
+        self._paused = None
+        return True
 
     @insisting
     def resume(self, target: str, *, at: datetime) -> tuple[bool, int]:
@@ -171,7 +177,8 @@ class Desk(Journal):
             ]
             for start in range(0, len(freed), 500):
                 self._set(connection, freed[start : start + 500], ("held",), "planned", at, None, None)
-            return was, len(freed)
+        self._paused = None
+        return was, len(freed)
 
     # -- retry and skip -----------------------------------------------------------------------------
     @insisting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +61,12 @@ class Recording(Journal):
             )
 
     @insisting  # each start does it, and a full disk must not keep a worker from starting and saying so
-    def keep_rule(self, revision: str, name: str, text: str) -> None:
-        """Keep a rule's text by its content hash, so that the log can say later what was in force."""
+    def keep_rules(self, rules: Iterable[tuple[str, str, str]]) -> None:
+        """Keep rules' texts by content hash (revision, name, text), so that the log can say later what was in
+        force."""
+        kept = [{"revision": revision, "name": name, "text": text} for revision, name, text in rules]
         with self._database.write() as connection:
-            upsert(
-                connection, rule_text, [{"revision": revision, "name": name, "text": text}], update_columns=()
-            )
+            upsert(connection, rule_text, kept, update_columns=())
 
     def rule_text(self, revision: str, name: str) -> str | None:
         with self._database.read() as connection:

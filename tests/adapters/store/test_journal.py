@@ -312,9 +312,9 @@ def test_known_are_those_with_a_decision(store: Store) -> None:
 
 def test_rules_are_kept_by_their_content(store: Store) -> None:
     """The text a rule had is still there after it was changed."""
-    store.keep_rule("r1", "filing", "name: filing")
-    store.keep_rule("r2", "filing", "name: filing\nstop: true")
-    store.keep_rule("r1", "filing", "name: filing")
+    store.keep_rules([("r1", "filing", "name: filing")])
+    store.keep_rules([("r2", "filing", "name: filing\nstop: true")])
+    store.keep_rules([("r1", "filing", "name: filing")])
     assert store.rule_text("r1", "filing") == "name: filing"
     assert store.rule_text("r2", "filing") == "name: filing\nstop: true"
     assert store.rule_text("r3", "filing") is None
