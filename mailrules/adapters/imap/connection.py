@@ -35,7 +35,8 @@ class Login:
     """How to log in. `password` is called when the connection is opened, and may raise.
 
     `special_use`: "\\\\Archive" -> mailbox, for what the server does not say. `tls`: instead of the
-    default context, which trusts the system's authorities.
+    default context, which trusts the system's authorities. `compress`: whether mail in bulk comes
+    compressed where the server offers it; None: unless the server is on this machine.
     """
 
     account: str
@@ -47,6 +48,7 @@ class Login:
     special_use: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60
     tls: ssl.SSLContext | None = None
+    compress: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Connection:
         self.expunge_broken = False
         self.identity_scheme: str | None = None
         self.fetch_most = fetch.MOST
+        self._compress_refused = False
         self._limits = limits or Limits()
         self._create_mailboxes = create_mailboxes
         self._client: Client | None = None
@@ -241,6 +244,23 @@ class Connection:
     def failure(self, status: Status, doing: str) -> TransientError | Refused:
         """The exception for a NO or BAD."""
         return failure(status, doing)
+
+    def compress(self) -> None:
+        """Much is going to come: have it compressed from here on, where that is worth it (RFC 4978).
+
+        Not at login: a connection that idles would keep 45 KB for it, and has nothing to compress.
+        The password has gone over the wire before.
+        """
+        wire = self.client.wire
+        if wire.compressed or self._compress_refused or "COMPRESS=DEFLATE" not in self.capabilities:
+            return
+        wanted = self.login.compress
+        if wanted is False or (wanted is None and wire.local):
+            return
+        if self.send(b"COMPRESS DEFLATE").ok:
+            wire.compress()
+        else:
+            self._compress_refused = True
 
     # -- what comes unasked -------------------------------------------------------------------------
     def _observe(self, response: Response) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mailrules.adapters.imap.connection import Connection
 
 SET_WIDTH = fetch.SET_WIDTH
+BULK = 50
+"""Messages from which a FETCH is worth the round trip that COMPRESS costs."""
 
 
 class Mailbox:
@@ -241,6 +243,7 @@ class Mailbox:
     # -- reading ------------------------------------------------------------------------------------
     def fetch(self, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int) -> dict[int, Known]:
         """These facts of these messages, each known or Unavailable. Messages that are gone are absent."""
+        uids = self._in_bulk(uids)
         return facts_.facts_of(self, uids, facts, body_limit=body_limit)
 
     def stream(
@@ -254,7 +257,14 @@ class Mailbox:
         Nothing that takes more than one question (text, parts); nothing may be asked of the server before
         it is through; what `take` raises ends the connection.
         """
-        facts_.stream_facts(self, uids, facts, take)
+        facts_.stream_facts(self, self._in_bulk(uids), facts, take)
+
+    def _in_bulk(self, uids: Iterable[int]) -> list[int]:
+        """These UIDs; where they are many, what is asked of them comes compressed."""
+        uids = list(uids)
+        if len(uids) >= BULK:
+            self.connection.compress()
+        return uids
 
     def identities(self, uids: Iterable[int]) -> dict[int, Identity]:
         """Who these messages are. Those that are gone are absent."""
