@@ -103,9 +103,9 @@ class AccountDesk:
         self._service.mind_the_clock()  # before it is asked what is due
         self.discover_again(connection)
         house = self._service.house
-        result = house.sweep(self.account, connection, name)
         if name == next(iter(house.state(self.account).watched), name):
-            house.finish_elsewhere(self.account, connection)
+            house.finish_elsewhere(self.account, connection)  # not last: IDLE is for what is selected then
+        result = house.sweep(self.account, connection, name)
         if result.due is None:
             return None
         return max(0.0, (result.due - clock.now()).total_seconds())

@@ -96,14 +96,17 @@ class Mailbox:
 
     @property
     def news(self) -> bool:
-        """Whether something came since the mailbox was last asked for its UIDs."""
-        return self.connection.news
+        """Whether there may be mail that came after the last look at the UIDs."""
+        return not self.connection.is_selected(self) or self.connection.news
 
     def send(self, *parts: Part, take: Take | None = None) -> Reply:
         """A command in this mailbox, for this package only. NO and BAD come back as they are."""
+        self._be_selected()
+        return self.connection.send(*parts, take=take)
+
+    def _be_selected(self) -> None:
         if not self.connection.is_selected(self):
             self.connection.reselect(self)
-        return self.connection.send(*parts, take=take)
 
     def reopen(self) -> None:
         """A new connection with this mailbox selected; for this package only."""
@@ -112,6 +115,7 @@ class Mailbox:
     # -- searching ----------------------------------------------------------------------------------
     def uids(self, low: int = 1) -> list[int]:
         """All UIDs from `low` on, ascending. What arrives while we ask is included."""
+        self._be_selected()
         for _ in range(3):
             self.connection.no_news()
             found = self._all_uids(low)
