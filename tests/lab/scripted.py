@@ -326,6 +326,16 @@ class Session:
         answer = f"MESSAGES {len(box.mails)} UIDNEXT {box.uidnext} UIDVALIDITY {box.uidvalidity}"
         return f"* STATUS {_quoted(words[1])} ({answer})\r\n{tag.decode()} OK done\r\n".encode()
 
+    def do_notify(self, tag: bytes, words: list[str]) -> bytes:
+        """Tells how it stands, as `SET STATUS` asks; what is new afterwards a test says by `tell`."""
+        names = [name for name in self.server.boxes if name in words and words[1].upper() == "SET"]
+        told = b"".join(
+            f"* STATUS {_quoted(name)} (MESSAGES {len(box.mails)} UIDNEXT {box.uidnext})\r\n".encode()
+            for name, box in ((name, self.server.boxes[name]) for name in names)
+            if box is not self.box
+        )
+        return told + tag + b" OK done\r\n" if told else b"OK done\r\n"
+
     def do_create(self, tag: bytes, words: list[str]) -> bytes:
         if words[1] in self.server.boxes:
             return b"NO [ALREADYEXISTS] it exists\r\n"

@@ -16,6 +16,7 @@ from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
 from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numeral, pairs, tokens, validity
 from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Verbatim, astring
+from mailrules.adapters.imap.watch import USUAL, Watch
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.adapters.secret import remember, scrub
 from mailrules.core.errors import PermanentError, TransientError
@@ -95,6 +96,8 @@ class Connection:
         self._aborted = False
         self.listing = Listing(self)
         self._idle_refused = False
+        self._notify_refused = False
+        self._watch: Watch | None = None
         self._idle_tag: bytes | None = None
         self._selected: Mailbox | None = None
         self._selecting = False
@@ -211,6 +214,7 @@ class Connection:
 
     def _shut(self) -> None:
         self._idle_tag = None
+        self._watch = None
         self._selected = None
         if self._wire is not None:
             self._wire.shutdown()
@@ -283,10 +287,16 @@ class Connection:
             return
         if first[2:3].isdigit():
             return
+        if self._watch is not None and first[:9].upper() == b"* STATUS ":
+            self._watch.told(response)
+            return
         status = Status.parse(first[2:])
         if status is None:
             return
-        if status.code == "ALERT" and len(self.alerts) < 20:
+        if status.code == "NOTIFICATIONOVERFLOW" and self._watch is not None:
+            self._notify_refused = True  # it tells nothing any more
+            self._watch.all_news()
+        elif status.code == "ALERT" and len(self.alerts) < 20:
             text = scrub(status.text)
             if text not in self.alerts:
                 self.alerts.append(text)
@@ -306,6 +316,11 @@ class Connection:
         """The mailbox is about to be asked for its UIDs."""
         self._news = False
 
+    def swept(self, mailbox: Mailbox, highest: int) -> None:
+        """The mailbox has told all its UIDs."""
+        if self._watch is not None:
+            self._watch.swept(mailbox.name, max(mailbox.uidnext or 0, highest + 1))
+
     # -- mailboxes ----------------------------------------------------------------------------------
     def mailboxes(self, patterns: Sequence[str] = ("*",)) -> list[MailboxInfo]:
         """The mailboxes whose name matches one of the globs, sorted. What LIST can't tell is left out."""
@@ -322,13 +337,17 @@ class Connection:
     def status(self, name: str) -> MailboxStatus:
         """How many messages, and the numbers that UIDs depend on. Raises NoSuchMailbox."""
         doing = f"asking about mailbox '{name}'"
-        reply = self.send(b"STATUS ", astring(self.wire_name(name)), b" (MESSAGES UIDNEXT UIDVALIDITY)")
+        wire = self.wire_name(name)
+        reply = self.send(b"STATUS ", astring(wire), b" (MESSAGES UIDNEXT UIDVALIDITY)")
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, doing)
         for response in reply.untagged:
             if response[0][:9].upper() == b"* STATUS ":
                 try:
-                    answer = pairs(tokens(response, 9)[1])
+                    whose, words = tokens(response, 9)[:2]
+                    if self._watch is not None and whose != wire:
+                        continue  # told unasked of another one
+                    answer = pairs(words)
                     uidnext = answer.get(b"UIDNEXT")
                     uidvalidity = validity(answer[b"UIDVALIDITY"])
                     if uidvalidity is None:
@@ -419,6 +438,8 @@ class Connection:
 
     def _select(self, wire: bytes, *, read_only: bool) -> Reply:
         self.done()
+        if self._watch is not None:
+            self._watch.fresh = False
         self._selected = None
         self._selecting = True
         self._exists = 0
@@ -449,32 +470,81 @@ class Connection:
     def supports_idle(self) -> bool:
         return "IDLE" in self.capabilities and not self._idle_refused
 
-    def idle(self) -> bool:
-        """Start to wait for mail. True: something came already, do not park; `done` says goodbye to IDLE.
+    @property
+    def supports_notify(self) -> bool:
+        """Whether one connection can be told of several mailboxes."""
+        return "NOTIFY" in self.capabilities and not self._notify_refused and self.supports_idle
+
+    def do_without_notify(self) -> None:
+        """Another connection has found out that this server's NOTIFY is no use."""
+        self._notify_refused = True
+
+    def watch(self, names: Sequence[str]) -> bool:
+        """Have IDLE tell of all these mailboxes, not only of the selected one. False: it can't."""
+        if not self.supports_notify:
+            self._watch = None
+        elif self._watch is None or self._watch.names != tuple(names):
+            before = self._watch
+            self._watch = Watch(names, self.wire_name)
+            self._watch.active = before is not None and before.active
+            if not self._watch.fits:
+                self._notify_refused, self._watch = True, None
+        return self._watch is not None
+
+    def _notify(self, watch: Watch) -> None:
+        """Ask for events, and how it stands now: what came while another mailbox was selected counts, too.
+
+        Asked anew after each SELECT, because Dovecot 2.3 tells nothing of a mailbox that was selected when
+        it was asked; by way of the usual, because at times it tells nothing of any when it is asked twice.
+        NOTIFY NONE would not do: what comes to the selected mailbox meanwhile would never be told.
+        """
+        if watch.active:
+            self.send(USUAL)
+        reply = self.send(*watch.command())
+        watch.active = watch.fresh = reply.ok
+        left_out = watch.unheard(self._selected.name if self._selected is not None else "")
+        if not reply.ok or any(self.listing.get(name) is not None for name in left_out):
+            self._notify_refused = True
+            watch.all_news()
+
+    def idle(self) -> frozenset[str]:
+        """Start to wait for mail. Names: something came already there, do not park; `done` ends IDLE.
 
         A server that refuses IDLE after all is not asked again: then nothing wakes us but the timer.
         """
-        if self._news or not self.supports_idle or self._idle_tag is not None:
-            return self._news
+        if self._watch is not None and not self._watch.fresh:
+            self._notify(self._watch)
+        news = self._whose_news()
+        if news or not self.supports_idle or self._idle_tag is not None:
+            return news
         if self._selected is not None:
             self._selected.forget()
         self.client.wire.begin()
         tag, refused = self.client.start(b"IDLE", seconds=IDLE_ANSWER)
         if refused is not None:
             self._idle_refused = True
-            return self._news
+            return self._whose_news()
         self._idle_tag = tag
         return self.idle_events()  # what came in one piece with the `+` wakes no selector
 
-    def idle_events(self) -> bool:
-        """The socket is readable: take what is there, without waiting. True if there may be new mail.
+    def idle_events(self) -> frozenset[str]:
+        """The socket is readable: take what is there, without waiting. The mailboxes that may have new mail.
 
         Raises TransientError if the connection has ended.
         """
         for response in self.client.wire.drain():
             if self._idle_tag is not None and response[0].startswith(self._idle_tag + b" "):
                 raise self.client.wire.lost("the server ended IDLE by itself")
-        return self._news
+        return self._whose_news()
+
+    def _whose_news(self) -> frozenset[str]:
+        """Where several mailboxes are watched, each is told once: one that can't be read must not
+        keep us from waiting for the others."""
+        news = frozenset({self._selected.name}) if self._news and self._selected is not None else frozenset()
+        if self._watch is not None:
+            self._news = False
+            news |= self._watch.take()
+        return news
 
     def done(self) -> bool:
         """End IDLE. True if something came meanwhile. A server that does not answer in 30 s is gone.

@@ -123,6 +123,7 @@ class Mailbox:
                 break
         del self._listed[bisect_left(self._listed, low) :]
         self._listed.extend(found)
+        self.connection.swept(self, found[-1] if found else low - 1)
         return found
 
     def spanned(self, uids: Sequence[int]) -> UidSet:
