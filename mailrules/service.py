@@ -39,7 +39,7 @@ class AccountDesk:
     def __init__(self, service: Service, account: str) -> None:
         self.account = account
         self.gate = LoginGate()
-        self.stopping = threading.Event()
+        self.stopping = False  # no Event: with 2,000 accounts their locks are megabytes
         self.watchers: list[Watcher] = []
         self._together = True  # until it turns out that the server has no NOTIFY
         self._service = service
@@ -107,12 +107,12 @@ class AccountDesk:
             names = house.discover(self.account, connection)
         if any(is_glob(name) for name in settings.mailboxes):
             with self._lock:
-                if not self.stopping.is_set():
+                if not self.stopping:
                     self._lay_out(names, connection)
 
     def no_notify(self, connection: Connection) -> None:
         with self._lock:
-            if self._together and not self.stopping.is_set():
+            if self._together and not self.stopping:
                 self._together = False
                 self._lay_out(self._service.house.state(self.account).watched, connection)
 
@@ -143,7 +143,7 @@ class AccountDesk:
             self.discover(connection)
 
     def stop(self) -> None:
-        self.stopping.set()
+        self.stopping = True
         with self._lock:
             for watcher in self.watchers:
                 watcher.leave()
@@ -184,7 +184,7 @@ class Service:
         until = clock.timer() + LAST_ANSWERS
         self.house.stopping.set()
         for desk in list(self.desks.values()):
-            desk.stopping.set()
+            desk.stopping = True
         clean = self.poller.stop(grace=grace, patience=5.0)
         clean = self.house.errands.wait(until - clock.timer()) and clean
         try:

@@ -95,7 +95,7 @@ class LoginGate:
 class Desk(Protocol):
     """What a watcher needs of the service."""
 
-    stopping: threading.Event
+    stopping: bool
 
     def connect(self) -> Connection:
         """A new connection, not yet open."""
@@ -158,14 +158,14 @@ class Watcher:
         self._idling = False
         self._discovered = False
         self._held_up = False  # by the journal
-        self._leaving = threading.Event()
+        self._leaving = False
         self._assigned: tuple[str, ...] | None = None  # what to watch from the next turn on
         self._next: dict[str, float] = {}  # when each mailbox must be looked at again
         self._shelved: dict[str, str] = {}  # mailboxes that failed at their last turn, and why
 
     # -- the poller's side ----------------------------------------------------------------------
     def wake(self, why: Why) -> Park | None:
-        if why == "stop" or self._leaving.is_set() or self._desk.stopping.is_set():
+        if why == "stop" or self._leaving or self._desk.stopping:
             self._close()
             self._go_on()
             self._become("ended")
@@ -197,7 +197,7 @@ class Watcher:
 
     def leave(self) -> None:
         """From any thread: end at the next wake (another watcher takes these mailboxes over)."""
-        self._leaving.set()
+        self._leaving = True
 
     def assign(self, mailboxes: Sequence[str]) -> None:
         """From any thread: watch these from the next turn on, over the same connection."""
@@ -249,7 +249,7 @@ class Watcher:
                 idle = self._can_wait(connection)
             for name in self._whose_turn(news):
                 self._next[name] = clock.timer() + self._run(connection, name, idle=idle)
-                if self._desk.stopping.is_set() or self._leaving.is_set():
+                if self._desk.stopping or self._leaving:
                     return Park(None, 0)
             self._go_on()
             if not self.mailboxes:  # nothing matches yet: look again what there is

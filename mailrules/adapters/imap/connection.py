@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import mailrules
 from mailrules.adapters.imap import fetch
 from mailrules.adapters.imap.framing import Limits, Response, Status
+from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
@@ -67,6 +69,7 @@ class Connection:
 
     Raises TransientError when the connection is lost (it is then closed), PermanentError when the
     server refuses. `create_mailboxes` may be a function that says whether this one may be created.
+    `lane`: shared with the connections that bulk work takes turns with.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class Connection:
         *,
         limits: Limits | None = None,
         create_mailboxes: bool | Callable[[str], bool] = True,
+        lane: Lane | None = None,
     ) -> None:
         self.login = login
+        self.lane = lane or Lane()
         self.capabilities: frozenset[str] = frozenset()
         self.server: dict[str, str] = {}  # what the server's ID says
         self.alerts: list[str] = []
@@ -133,6 +138,7 @@ class Connection:
 
     def _born(self, wire: Guarded) -> None:
         self._wire = wire
+        wire.lane = self.lane
         if self._aborted:
             raise ConnectionLost("aborted")
 
@@ -148,9 +154,9 @@ class Connection:
         reply = self.command("asking for capabilities", b"CAPABILITY")
         for response in reply.untagged:
             if response[0][:13].upper() == b"* CAPABILITY ":
-                words = response[0][13:].decode("ascii", "replace").replace('"', "").upper().split()
-                self.capabilities = frozenset(words)
-                self.fetch_most = fetch.most_at_once(words)
+                line = response[0][13:]
+                self.capabilities = _known(line) if len(line) < 2000 else _capabilities(line)
+                self.fetch_most = fetch.most_at_once(self.capabilities)
         self.client.wire.capabilities = tuple(self.capabilities)
         if "ID" in self.capabilities:
             # Before SELECT: 163.com lets nobody in who does not say who they are.
@@ -567,6 +573,14 @@ class Connection:
 
 
 _COUNT = re.compile(rb"\* ([0-9.eE+]+) (EXISTS|EXPUNGE)\b", re.IGNORECASE)
+
+
+def _capabilities(line: bytes) -> frozenset[str]:
+    return frozenset(line.decode("ascii", "replace").replace('"', "").upper().split())
+
+
+_known = functools.lru_cache(maxsize=32)(_capabilities)
+"""The same, shared by all connections to which the same was said: of 2,000 it would be megabytes."""
 
 
 def _server_id(reply: Reply) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from mailrules.adapters.imap.deflate import Deflate, Garbled
 from mailrules.adapters.imap.framing import Framer, Limits, OutOfBounds, Response, Status, printable
+from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError, TransientError
 
@@ -87,6 +88,7 @@ class Guarded(imaplib.IMAP4):
         self._limits = limits
         self._framer = Framer(limits)
         self._deflate: Deflate | None = None
+        self.lane = Lane()
         self.leaving = False  # we said LOGOUT: a BYE is an answer
         if born is not None:
             born(self)  # so that it can be aborted while it connects
@@ -125,7 +127,8 @@ class Guarded(imaplib.IMAP4):
             raise ConnectionLost(self.dead)
         try:
             self.sock.settimeout(max(0.01, min(self._read_timeout, self._deadline - time.monotonic())))
-            self.sock.sendall(data if self._deflate is None else self._deflate.deflate(data))
+            with self.lane.left():
+                self.sock.sendall(data if self._deflate is None else self._deflate.deflate(data))
         except OSError as error:
             raise self.lost(f"can't send: {error.strerror or error}") from None
 
@@ -284,7 +287,8 @@ class Guarded(imaplib.IMAP4):
             raise self.lost(f"no complete answer within {self._seconds:.0f} s")
         try:
             self.sock.settimeout(min(self._read_timeout, remaining))
-            data = self.sock.recv(262144)
+            with self.lane.left():
+                data = self.sock.recv(262144)
         except TimeoutError:
             if remaining < self._read_timeout:
                 raise self.lost(f"no complete answer within {self._seconds:.0f} s") from None
