@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, Login
+from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Store, covering, in_words
 from mailrules.config import Account, Config
@@ -59,6 +60,7 @@ class House:
         self._states: dict[str, AccountState] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._guard = threading.RLock()
+        self._lane = Lane()
         self._rule_sets: dict[tuple[int, ...], RuleSet] = {}
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -121,7 +123,9 @@ class House:
             password=settings.password.read,
             special_use=settings.special_use,
         )
-        connection = Connection(login, create_mailboxes=lambda name: self.may_create(account, name))
+        connection = Connection(
+            login, create_mailboxes=lambda name: self.may_create(account, name), lane=self._lane
+        )
         with self._guard:
             self._connections.add(connection)
         return connection

@@ -88,6 +88,10 @@ class Judge:
         self, mailbox: Mailbox, uids: Sequence[int], now: datetime, *, hold: Hold = lambda uids: None
     ) -> Judged:
         """Judge these messages. Raises TransientError if the connection is lost; nothing is recorded."""
+        with mailbox.connection.lane.work(len(uids)):
+            return self._judge(mailbox, uids, now, hold)
+
+    def _judge(self, mailbox: Mailbox, uids: Sequence[int], now: datetime, hold: Hold) -> Judged:
         judged = Judged()
         if not uids:
             return judged

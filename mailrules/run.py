@@ -98,7 +98,8 @@ class Run:
             if not self.stopping():
                 self._swept(full)
                 self._finish_due()
-            if not uids and not self._try_suspects():
+            # IDLE tells what comes from now on: to ask again is a round trip for nothing.
+            if (not uids or (self.kind == "new" and not self.mailbox.news)) and not self._try_suspects():
                 break
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
         self.result.later(due)

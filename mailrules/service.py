@@ -39,8 +39,9 @@ class AccountDesk:
     def __init__(self, service: Service, account: str) -> None:
         self.account = account
         self.gate = LoginGate()
-        self.stopping = threading.Event()
+        self.stopping = False  # no Event: with 2,000 accounts their locks are megabytes
         self.watchers: list[Watcher] = []
+        self._together = True  # until it turns out that the server has no NOTIFY
         self._service = service
         self._lock = threading.Lock()
 
@@ -50,37 +51,48 @@ class AccountDesk:
         with self._lock:
             self._lay_out(literal or ())
 
-    def _lay_out(self, names: Sequence[str]) -> None:
-        """One IDLE connection for each of the first mailboxes, the rest go round on the last one."""
+    def _lay_out(self, names: Sequence[str], asking: Connection | None = None) -> None:
+        """All mailboxes on one connection where the server has NOTIFY. Else one IDLE connection for each of
+        the first mailboxes, and the rest go round on the last one."""
         settings = self._service.house.account(self.account)
         groups: list[tuple[str, ...]] = [(name,) for name in names]
-        if len(groups) > settings.connections:
+        if self._together:
+            groups = [tuple(names)]
+        elif len(groups) > settings.connections:
             alone = settings.connections - 1
             groups = [*groups[:alone], tuple(names[alone:])]
         if not groups:
             groups = [()]  # only globs: one connection looks what there is
-        wanted = set(groups)
-        kept = []
+        kept = [watcher for watcher in self.watchers if watcher.watching in groups]
+        wanted = [group for group in groups if group not in {watcher.watching for watcher in kept}]
         for watcher in self.watchers:
-            if watcher.mailboxes in wanted:
-                wanted.discard(watcher.mailboxes)
-                kept.append(watcher)
-            else:
+            if watcher in kept:
+                continue
+            group = next((g for g in wanted if not watcher.watching or watcher.watching[:1] == g[:1]), None)
+            if group is None:
                 watcher.leave()
                 self._service.poller.ask(watcher, "stop")
+                continue
+            wanted.remove(group)
+            watcher.assign(group)
+            kept.append(watcher)
+            if asking is None or not watcher.owns(asking):
+                self._service.poller.ask(watcher)
         self.watchers = kept
-        for group in groups:
-            if group in wanted:
-                watcher = Watcher(
-                    self.account, group, self, self.gate,
-                    host=settings.host, idle=settings.idle.total_seconds(),
-                )  # fmt: skip
-                self.watchers.append(watcher)
-                self._service.poller.add(watcher)
+        for group in wanted:
+            watcher = Watcher(
+                self.account, group, self, self.gate,
+                host=settings.host, idle=settings.idle.total_seconds(),
+            )  # fmt: skip
+            self.watchers.append(watcher)
+            self._service.poller.add(watcher)
 
     # -- what a watcher asks ------------------------------------------------------------------------
     def connect(self) -> Connection:
-        return self._service.house.connect(self.account)
+        connection = self._service.house.connect(self.account)
+        if not self._together:
+            connection.do_without_notify()
+        return connection
 
     def slot(self) -> Callable[[], None] | None:
         return self._service.opening(self._service.house.account(self.account).host)
@@ -89,23 +101,28 @@ class AccountDesk:
         house = self._service.house
         settings = house.account(self.account)
         state = house.state(self.account)
-        globs = any(is_glob(name) for name in settings.mailboxes)
         if state.discovered > clock.timer() - REDISCOVER:
             names = state.watched
         else:
             names = house.discover(self.account, connection)
-        if globs:
+        if any(is_glob(name) for name in settings.mailboxes):
             with self._lock:
-                if not self.stopping.is_set():
-                    self._lay_out(names)
+                if not self.stopping:
+                    self._lay_out(names, connection)
+
+    def no_notify(self, connection: Connection) -> None:
+        with self._lock:
+            if self._together and not self.stopping:
+                self._together = False
+                self._lay_out(self._service.house.state(self.account).watched, connection)
 
     def run(self, connection: Connection, name: str) -> float | None:
         self._service.mind_the_clock()  # before it is asked what is due
         self.discover_again(connection)
         house = self._service.house
-        result = house.sweep(self.account, connection, name)
         if name == next(iter(house.state(self.account).watched), name):
-            house.finish_elsewhere(self.account, connection)
+            house.finish_elsewhere(self.account, connection)  # not last: IDLE is for what is selected then
+        result = house.sweep(self.account, connection, name)
         if result.due is None:
             return None
         return max(0.0, (result.due - clock.now()).total_seconds())
@@ -126,7 +143,7 @@ class AccountDesk:
             self.discover(connection)
 
     def stop(self) -> None:
-        self.stopping.set()
+        self.stopping = True
         with self._lock:
             for watcher in self.watchers:
                 watcher.leave()
@@ -167,7 +184,7 @@ class Service:
         until = clock.timer() + LAST_ANSWERS
         self.house.stopping.set()
         for desk in list(self.desks.values()):
-            desk.stopping.set()
+            desk.stopping = True
         clean = self.poller.stop(grace=grace, patience=5.0)
         clean = self.house.errands.wait(until - clock.timer()) and clean
         try:

@@ -22,6 +22,8 @@ SWEEP = 300.0
 """Seconds between two sweeps of a mailbox: bounds what a lying IDLE can hide (RELIABILITY P1)."""
 POLL = 60.0
 """Seconds between two looks at a mailbox that no IDLE watches."""
+TOGETHER = 30.0
+"""Mailboxes of one connection that are due within so many seconds are looked at in one go."""
 CONFIRM = 60.0
 """Seconds before the one second try of a refused login."""
 SHELVED = 300.0
@@ -93,13 +95,16 @@ class LoginGate:
 class Desk(Protocol):
     """What a watcher needs of the service."""
 
-    stopping: threading.Event
+    stopping: bool
 
     def connect(self) -> Connection:
         """A new connection, not yet open."""
 
     def discover(self, connection: Connection) -> None:
         """Called after each login: which mailboxes there are."""
+
+    def no_notify(self, connection: Connection) -> None:
+        """The server does not tell, on one connection, of several mailboxes."""
 
     def slot(self) -> Callable[[], None] | None:
         """A place among the connections being opened (then call the answer when open); None: wait."""
@@ -118,7 +123,7 @@ class Desk(Protocol):
 
 
 class Watcher:
-    """Keeps one connection on one mailbox (IDLE), or goes round several (polling).
+    """Keeps one connection on one mailbox (IDLE), on several (NOTIFY), or goes round several (polling).
 
     The poller wakes it; while it runs, the thread it runs in alone owns the connection.
     """
@@ -153,12 +158,14 @@ class Watcher:
         self._idling = False
         self._discovered = False
         self._held_up = False  # by the journal
-        self._leaving = threading.Event()
+        self._leaving = False
+        self._assigned: tuple[str, ...] | None = None  # what to watch from the next turn on
+        self._next: dict[str, float] = {}  # when each mailbox must be looked at again
         self._shelved: dict[str, str] = {}  # mailboxes that failed at their last turn, and why
 
     # -- the poller's side ----------------------------------------------------------------------
     def wake(self, why: Why) -> Park | None:
-        if why == "stop" or self._leaving.is_set() or self._desk.stopping.is_set():
+        if why == "stop" or self._leaving or self._desk.stopping:
             self._close()
             self._go_on()
             self._become("ended")
@@ -190,7 +197,20 @@ class Watcher:
 
     def leave(self) -> None:
         """From any thread: end at the next wake (another watcher takes these mailboxes over)."""
-        self._leaving.set()
+        self._leaving = True
+
+    def assign(self, mailboxes: Sequence[str]) -> None:
+        """From any thread: watch these from the next turn on, over the same connection."""
+        self._assigned = tuple(mailboxes)
+
+    @property
+    def watching(self) -> tuple[str, ...]:
+        """What is watched, or will be from the next turn on."""
+        assigned = self._assigned
+        return self.mailboxes if assigned is None else assigned
+
+    def owns(self, connection: Connection) -> bool:
+        return self._connection is connection
 
     def abort(self) -> None:
         connection = self._connection
@@ -200,62 +220,102 @@ class Watcher:
     # -- the work -------------------------------------------------------------------------------
     def _work(self, why: Why) -> Park:
         connection = self._connection
+        news: frozenset[str] = frozenset()
         if connection is None:
             answer = self._connect()
             if isinstance(answer, Park):
                 return answer
             connection = answer
+            self._next.clear()
         elif self._idling:
-            if why == "readable" and not connection.idle_events():
-                return Park(connection.fileno(), max(0.0, self._due - clock.timer()))
+            if why == "readable":
+                news = connection.idle_events()
+                if not news:
+                    return Park(connection.fileno(), max(0.0, self._due - clock.timer()))
             connection.done()
             self._idling = False
         if not self._discovered:
             self._desk.discover(connection)
             self._discovered = True
             log.info("%s connected", self.name)
-        idle = connection.supports_idle and len(self.mailboxes) == 1
+        if why not in ("readable", "timer"):
+            self._next.clear()  # look at all
         while True:
-            next_due = self._interval if idle else min(self._interval, POLL)
-            for name in self.mailboxes:
-                due = self._run(connection, name)
-                if due is not None:
-                    next_due = min(next_due, max(1.0, due))
-                if self._desk.stopping.is_set() or self._leaving.is_set():
+            self._take_assignment()
+            idle = self._can_wait(connection)
+            if not idle and len(self.mailboxes) > 1:
+                self._desk.no_notify(connection)
+                self._take_assignment()
+                idle = self._can_wait(connection)
+            for name in self._whose_turn(news):
+                self._next[name] = clock.timer() + self._run(connection, name, idle=idle)
+                if self._desk.stopping or self._leaving:
                     return Park(None, 0)
             self._go_on()
             if not self.mailboxes:  # nothing matches yet: look again what there is
                 self._desk.discover(connection)
+                if self._assigned is not None:
+                    continue
                 self._become("connected", "no mailbox matches yet")
-                return Park(None, next_due)
-            if not idle:
+                return Park(None, min(self._interval, POLL))
+            if self._assigned is not None:
+                continue
+            self._due = min(self._next.values())
+            if not self._can_wait(connection):
                 self._become("polling", "; ".join(self._shelved.values()))
-                return Park(None, next_due)
-            if connection.idle():
-                connection.done()  # something came while we were about to wait
+                return Park(None, max(0.0, self._due - clock.timer()))
+            news = connection.idle()
+            if news or not self._can_wait(connection):
+                connection.done()  # something came while we were about to wait, or we can't
                 continue
             self._idling = True
-            self._become("watching")
-            # ±10 %, so that a thousand accounts do not renew in the same second
-            seconds = next_due * random.uniform(0.9, 1.0)  # noqa: S311
-            self._due = clock.timer() + seconds
-            return Park(connection.fileno(), seconds)
+            self._become("watching", "; ".join(self._shelved.values()))
+            return Park(connection.fileno(), max(0.0, self._due - clock.timer()))
 
-    def _run(self, connection: Connection, name: str) -> float | None:
-        """One mailbox's turn. Where there are several, one that fails must not starve the others."""
-        if len(self.mailboxes) == 1:
-            return self._desk.run(connection, name)
+    def _can_wait(self, connection: Connection) -> bool:
+        """Whether the server tells of new mail in all our mailboxes."""
+        return connection.watch(self.mailboxes) if len(self.mailboxes) > 1 else connection.supports_idle
+
+    def _whose_turn(self, news: frozenset[str]) -> tuple[str, ...]:
+        """The mailboxes to look at now. Each is due until it has been."""
+        soon = clock.timer() + TOGETHER
+        names = tuple(
+            name
+            for name in self.mailboxes
+            if len(self.mailboxes) == 1 or name in news or self._next.get(name, 0.0) <= soon
+        )
+        for name in names:
+            self._next[name] = 0.0
+        return names
+
+    def _take_assignment(self) -> None:
+        assigned, self._assigned = self._assigned, None
+        if assigned is not None:
+            self._go_on()  # under the old name
+            self.mailboxes = assigned
+            self.name = f"{self.account}/{','.join(assigned)}"
+            self._next = {name: at for name, at in self._next.items() if name in assigned}
+
+    def _run(self, connection: Connection, name: str, *, idle: bool) -> float:
+        """One mailbox's turn; seconds until its next. Where there are several, one that fails must not
+        starve the others."""
+        wait = self._interval if idle else min(self._interval, POLL)
         try:
             due = self._desk.run(connection, name)
+            self._shelved.pop(name, None)
         except (TransientError, PermanentError) as error:
-            if not connection.alive or isinstance(error, StoreError) or getattr(error, "retry_after", None):
+            if len(self.mailboxes) == 1 or not connection.alive:
+                raise
+            if isinstance(error, StoreError) or getattr(error, "retry_after", None):
                 raise
             if self._shelved.get(name) != str(error):
                 log.error("%s/%s: %s", self.account, name, error)
             self._shelved[name] = str(error)
-            return None
-        self._shelved.pop(name, None)
-        return due
+            due = POLL
+        if due is not None:
+            wait = min(wait, max(1.0, due))
+        # ±10 %, so that a thousand accounts do not renew in the same second
+        return wait * random.uniform(0.9, 1.0)  # noqa: S311
 
     def _connect(self) -> Connection | Park:
         wait = self._gate.enter()

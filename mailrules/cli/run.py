@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +24,11 @@ log = logging.getLogger("mailrules.service")
 
 FEED = 20.0
 """Seconds between two signs of life to systemd's watchdog."""
+MOST_FILES = 1 << 20
+"""Open files that are asked for at most: some systems allow a thousand million."""
+SWITCH = 0.001
+"""Seconds a thread computes before another that waits gets its turn. With Python's 5 ms, and one account's
+large mailbox being judged, each of the dozens of steps between new mail and its move may wait that long."""
 
 
 def command(
@@ -48,7 +55,17 @@ def command(
             return _once(config, store, dry_run=dry_run, json=common.json)
         from mailrules.service import Service
 
+        prepare_process()
         return _watch(Service(config, store, dry_run=dry_run), state)
+
+
+def prepare_process() -> None:
+    """Every connection is an open file, and 1,024, a usual limit, are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    sys.setswitchinterval(SWITCH)
 
 
 def _watch(service: Service, state: State) -> int:

@@ -69,6 +69,15 @@ def test_help_costs_little(arguments: tuple[str, ...]) -> None:
     assert not heavy & imported(*arguments)
 
 
+def test_checking_costs_little(tmp_path: Path) -> None:
+    """A file is checked without what only a worker needs: editors do it at every save."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules: [{name: a, when: {from: b}, then: [keep]}]\n")
+    heavy = {"sqlalchemy", "imapclient", "apscheduler", "smtplib", "ssl", "asyncio", "mailrules.house"}
+    assert not heavy & imported("check", "--config", str(rules))
+    assert "mailrules.config" in imported("check", "--config", str(rules))
+
+
 def test_the_version_costs_nothing() -> None:
     """A script may ask it on every line."""
     assert not {"typer", "rich", "mailrules.cli.app"} & imported("--version")

@@ -122,6 +122,7 @@ MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
     "Connection.selected": lambda c, m, evil: c.selected(evil),
     "Connection.send": lambda c, m, evil: c.send(b"NOOP " + evil.encode("utf-8", "replace")),
     "Connection.status": lambda c, m, evil: c.status(evil),
+    "Connection.watch": lambda c, m, evil: [c.watch((evil, "Box")), c.idle(), c.done()],
     "Connection.wire_name": lambda c, m, evil: c.select(c.wire_name(evil).decode("utf-8", "replace")),
     "Mailbox.add_flags": lambda c, m, evil: m.add_flags([1], [evil]),
     "Mailbox.remove_flags": lambda c, m, evil: m.remove_flags([1], [evil]),
@@ -139,15 +140,17 @@ MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
 }
 NO_TEXT = {
     # they take no text that goes to the server
-    "Connection.abort", "Connection.close", "Connection.done", "Connection.failure", "Connection.fileno",
+    "Connection.abort", "Connection.close", "Connection.compress", "Connection.do_without_notify",
+    "Connection.done", "Connection.failure", "Connection.fileno", "Connection.swept",
     "Connection.idle", "Connection.idle_events", "Connection.is_selected", "Connection.mailbox_failure",
     "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen", "Connection.reselect",
     "Connection.special_use", "Mailbox.dates", "Mailbox.delete", "Mailbox.identities", "Mailbox.present",
     "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen", "Mailbox.take_in", "Mailbox.uids",
 }  # fmt: skip
 EXPECTED = {
-    b"APPEND", b"CAPABILITY", b"COPY", b"CREATE", b"EXAMINE", b"EXPUNGE", b"FETCH", b"ID", b"LIST", b"LOGIN",
-    b"LOGOUT", b"MOVE", b"NAMESPACE", b"NOOP", b"SEARCH", b"SELECT", b"STATUS", b"STORE", b"SUBSCRIBE",
+    b"APPEND", b"CAPABILITY", b"COPY", b"CREATE", b"DONE", b"EXAMINE", b"EXPUNGE", b"FETCH", b"ID", b"IDLE",
+    b"LIST", b"LOGIN", b"LOGOUT", b"MOVE", b"NAMESPACE", b"NOOP", b"NOTIFY", b"SEARCH", b"SELECT", b"STATUS",
+    b"STORE", b"SUBSCRIBE",
 }  # fmt: skip
 """What we say by ourselves. What is injected below is none of it."""
 
@@ -171,7 +174,7 @@ def test_every_method_is_tried() -> None:
 
 @pytest.fixture(scope="module")
 def recording() -> Iterator[ScriptedServer]:
-    with ScriptedServer(capability=FULL + " X-GM-EXT-1", password=CANARY) as server:
+    with ScriptedServer(capability=FULL + " X-GM-EXT-1 NOTIFY", password=CANARY) as server:
         server.box().add(message(1))
         server.box("Box")
         server.box("Other")

@@ -18,8 +18,10 @@ import re
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests.lab.model import BadSearch, Box, Mail, Search, Words, fetch_item, substring
 
@@ -164,6 +166,8 @@ class Session:
         self.logged_in = False
         self._buffer = bytearray()
         self._sending = threading.Lock()
+        self._deflate: Any = None
+        self._inflate: Any = None
 
     def run(self) -> None:
         try:
@@ -189,16 +193,28 @@ class Session:
         if self.server.garble is not None:
             data = self.server.garble(data)
         with self._sending:
+            if self._deflate is not None:
+                data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            self.socket.sendall(data)
+
+    def send_raw(self, data: bytes) -> None:
+        """Bytes past the compression, if there is any."""
+        with self._sending:
             self.socket.sendall(data)
 
     # -- reading --------------------------------------------------------------------------------
+    def _receive(self) -> bytes:
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError
+        if self._inflate is not None:
+            data = self._inflate.decompress(data)
+        self.server.received += data
+        return data
+
     def _read_line(self) -> bytes:
         while b"\n" not in self._buffer:
-            data = self.socket.recv(65536)
-            if not data:
-                raise EOFError
-            self.server.received += data
-            self._buffer += data
+            self._buffer += self._receive()
         end = self._buffer.index(b"\n") + 1
         line = bytes(self._buffer[:end])
         del self._buffer[:end]
@@ -206,11 +222,7 @@ class Session:
 
     def _read_literal(self, size: int) -> bytes:
         while len(self._buffer) < size:
-            data = self.socket.recv(65536)
-            if not data:
-                raise EOFError
-            self.server.received += data
-            self._buffer += data
+            self._buffer += self._receive()
         literal = bytes(self._buffer[:size])
         del self._buffer[:size]
         return literal
@@ -267,6 +279,11 @@ class Session:
         assert self.server.tls is not None
         self.socket = self.server.tls.wrap_socket(self.socket, server_side=True)
 
+    def do_compress(self, tag: bytes, words: list[str]) -> None:
+        self.send(tag + b" OK go on\r\n")
+        self._deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+        self._inflate = zlib.decompressobj(-15)
+
     def do_login(self, tag: bytes, words: list[str]) -> bytes:
         if words[2] != self.server.password:
             return b"NO [AUTHENTICATIONFAILED] no\r\n"
@@ -308,6 +325,16 @@ class Session:
             return b"NO [NONEXISTENT] no such mailbox\r\n"
         answer = f"MESSAGES {len(box.mails)} UIDNEXT {box.uidnext} UIDVALIDITY {box.uidvalidity}"
         return f"* STATUS {_quoted(words[1])} ({answer})\r\n{tag.decode()} OK done\r\n".encode()
+
+    def do_notify(self, tag: bytes, words: list[str]) -> bytes:
+        """Tells how it stands, as `SET STATUS` asks; what is new afterwards a test says by `tell`."""
+        names = [name for name in self.server.boxes if name in words and words[1].upper() == "SET"]
+        told = b"".join(
+            f"* STATUS {_quoted(name)} (MESSAGES {len(box.mails)} UIDNEXT {box.uidnext})\r\n".encode()
+            for name, box in ((name, self.server.boxes[name]) for name in names)
+            if box is not self.box
+        )
+        return told + tag + b" OK done\r\n" if told else b"OK done\r\n"
 
     def do_create(self, tag: bytes, words: list[str]) -> bytes:
         if words[1] in self.server.boxes:

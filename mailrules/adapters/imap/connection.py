@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 import mailrules
 from mailrules.adapters.imap import fetch
 from mailrules.adapters.imap.framing import Limits, Response, Status
+from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.listing import Listing, MailboxInfo
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
 from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numeral, pairs, tokens, validity
 from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Verbatim, astring
+from mailrules.adapters.imap.watch import USUAL, Watch
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.adapters.secret import remember, scrub
 from mailrules.core.errors import PermanentError, TransientError
@@ -28,6 +31,9 @@ __all__ = [
 IDLE_ANSWER = 30.0
 """Seconds a server has to answer IDLE and DONE; a frozen one is found out by it (RELIABILITY section 4)."""
 GOODBYE = 2.0
+PIPELINING = frozenset({"dovecot"})
+"""Servers, by the name in their ID, that are known to read a command that comes in one piece with DONE.
+RFC 2177 does not say that they must."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Login:
     """How to log in. `password` is called when the connection is opened, and may raise.
 
     `special_use`: "\\\\Archive" -> mailbox, for what the server does not say. `tls`: instead of the
-    default context, which trusts the system's authorities.
+    default context, which trusts the system's authorities. `compress`: whether mail in bulk comes
+    compressed where the server offers it; None: unless the server is on this machine.
     """
 
     account: str
@@ -47,6 +54,7 @@ class Login:
     special_use: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60
     tls: ssl.SSLContext | None = None
+    compress: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ class Connection:
 
     Raises TransientError when the connection is lost (it is then closed), PermanentError when the
     server refuses. `create_mailboxes` may be a function that says whether this one may be created.
+    `lane`: shared with the connections that bulk work takes turns with.
     """
 
     def __init__(
@@ -69,8 +78,10 @@ class Connection:
         *,
         limits: Limits | None = None,
         create_mailboxes: bool | Callable[[str], bool] = True,
+        lane: Lane | None = None,
     ) -> None:
         self.login = login
+        self.lane = lane or Lane()
         self.capabilities: frozenset[str] = frozenset()
         self.server: dict[str, str] = {}  # what the server's ID says
         self.alerts: list[str] = []
@@ -82,6 +93,7 @@ class Connection:
         self.expunge_broken = False
         self.identity_scheme: str | None = None
         self.fetch_most = fetch.MOST
+        self._compress_refused = False
         self._limits = limits or Limits()
         self._create_mailboxes = create_mailboxes
         self._client: Client | None = None
@@ -89,6 +101,8 @@ class Connection:
         self._aborted = False
         self.listing = Listing(self)
         self._idle_refused = False
+        self._notify_refused = False
+        self._watch: Watch | None = None
         self._idle_tag: bytes | None = None
         self._selected: Mailbox | None = None
         self._selecting = False
@@ -124,6 +138,7 @@ class Connection:
 
     def _born(self, wire: Guarded) -> None:
         self._wire = wire
+        wire.lane = self.lane
         if self._aborted:
             raise ConnectionLost("aborted")
 
@@ -139,9 +154,9 @@ class Connection:
         reply = self.command("asking for capabilities", b"CAPABILITY")
         for response in reply.untagged:
             if response[0][:13].upper() == b"* CAPABILITY ":
-                words = response[0][13:].decode("ascii", "replace").replace('"', "").upper().split()
-                self.capabilities = frozenset(words)
-                self.fetch_most = fetch.most_at_once(words)
+                line = response[0][13:]
+                self.capabilities = _known(line) if len(line) < 2000 else _capabilities(line)
+                self.fetch_most = fetch.most_at_once(self.capabilities)
         self.client.wire.capabilities = tuple(self.capabilities)
         if "ID" in self.capabilities:
             # Before SELECT: 163.com lets nobody in who does not say who they are.
@@ -205,6 +220,7 @@ class Connection:
 
     def _shut(self) -> None:
         self._idle_tag = None
+        self._watch = None
         self._selected = None
         if self._wire is not None:
             self._wire.shutdown()
@@ -242,6 +258,23 @@ class Connection:
         """The exception for a NO or BAD."""
         return failure(status, doing)
 
+    def compress(self) -> None:
+        """Much is going to come: have it compressed from here on, where that is worth it (RFC 4978).
+
+        Not at login: a connection that idles would keep 45 KB for it, and has nothing to compress.
+        The password has gone over the wire before.
+        """
+        wire = self.client.wire
+        if wire.compressed or self._compress_refused or "COMPRESS=DEFLATE" not in self.capabilities:
+            return
+        wanted = self.login.compress
+        if wanted is False or (wanted is None and wire.local):
+            return
+        if self.send(b"COMPRESS DEFLATE").ok:
+            wire.compress()
+        else:
+            self._compress_refused = True
+
     # -- what comes unasked -------------------------------------------------------------------------
     def _observe(self, response: Response) -> None:
         """Every untagged response passes here, whatever command it came with."""
@@ -260,10 +293,16 @@ class Connection:
             return
         if first[2:3].isdigit():
             return
+        if self._watch is not None and first[:9].upper() == b"* STATUS ":
+            self._watch.told(response)
+            return
         status = Status.parse(first[2:])
         if status is None:
             return
-        if status.code == "ALERT" and len(self.alerts) < 20:
+        if status.code == "NOTIFICATIONOVERFLOW" and self._watch is not None:
+            self._notify_refused = True  # it tells nothing any more
+            self._watch.all_news()
+        elif status.code == "ALERT" and len(self.alerts) < 20:
             text = scrub(status.text)
             if text not in self.alerts:
                 self.alerts.append(text)
@@ -283,6 +322,11 @@ class Connection:
         """The mailbox is about to be asked for its UIDs."""
         self._news = False
 
+    def swept(self, mailbox: Mailbox, highest: int) -> None:
+        """The mailbox has told all its UIDs."""
+        if self._watch is not None:
+            self._watch.swept(mailbox.name, max(mailbox.uidnext or 0, highest + 1))
+
     # -- mailboxes ----------------------------------------------------------------------------------
     def mailboxes(self, patterns: Sequence[str] = ("*",)) -> list[MailboxInfo]:
         """The mailboxes whose name matches one of the globs, sorted. What LIST can't tell is left out."""
@@ -299,13 +343,17 @@ class Connection:
     def status(self, name: str) -> MailboxStatus:
         """How many messages, and the numbers that UIDs depend on. Raises NoSuchMailbox."""
         doing = f"asking about mailbox '{name}'"
-        reply = self.send(b"STATUS ", astring(self.wire_name(name)), b" (MESSAGES UIDNEXT UIDVALIDITY)")
+        wire = self.wire_name(name)
+        reply = self.send(b"STATUS ", astring(wire), b" (MESSAGES UIDNEXT UIDVALIDITY)")
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, doing)
         for response in reply.untagged:
             if response[0][:9].upper() == b"* STATUS ":
                 try:
-                    answer = pairs(tokens(response, 9)[1])
+                    whose, words = tokens(response, 9)[:2]
+                    if self._watch is not None and whose != wire:
+                        continue  # told unasked of another one
+                    answer = pairs(words)
                     uidnext = answer.get(b"UIDNEXT")
                     uidvalidity = validity(answer[b"UIDVALIDITY"])
                     if uidvalidity is None:
@@ -387,6 +435,7 @@ class Connection:
         known = mailbox.uidvalidity
         mailbox.take_in(reply, exists=self._exists)
         self._selected = mailbox
+        self._news = True  # nobody would have told us while another one was selected
         if mailbox.uidvalidity != known:
             raise self.client.wire.lost(f"mailbox '{mailbox.name}' was numbered anew while we used it")
 
@@ -395,6 +444,8 @@ class Connection:
 
     def _select(self, wire: bytes, *, read_only: bool) -> Reply:
         self.done()
+        if self._watch is not None:
+            self._watch.fresh = False
         self._selected = None
         self._selecting = True
         self._exists = 0
@@ -425,37 +476,93 @@ class Connection:
     def supports_idle(self) -> bool:
         return "IDLE" in self.capabilities and not self._idle_refused
 
-    def idle(self) -> bool:
-        """Start to wait for mail. True: something came already, do not park; `done` says goodbye to IDLE.
+    @property
+    def supports_notify(self) -> bool:
+        """Whether one connection can be told of several mailboxes."""
+        return "NOTIFY" in self.capabilities and not self._notify_refused and self.supports_idle
+
+    def do_without_notify(self) -> None:
+        """Another connection has found out that this server's NOTIFY is no use."""
+        self._notify_refused = True
+
+    def watch(self, names: Sequence[str]) -> bool:
+        """Have IDLE tell of all these mailboxes, not only of the selected one. False: it can't."""
+        if not self.supports_notify:
+            self._watch = None
+        elif self._watch is None or self._watch.names != tuple(names):
+            before = self._watch
+            self._watch = Watch(names, self.wire_name)
+            self._watch.active = before is not None and before.active
+            if not self._watch.fits:
+                self._notify_refused, self._watch = True, None
+        return self._watch is not None
+
+    def _notify(self, watch: Watch) -> None:
+        """Ask for events, and how it stands now: what came while another mailbox was selected counts, too.
+
+        Asked anew after each SELECT, because Dovecot 2.3 tells nothing of a mailbox that was selected when
+        it was asked; by way of the usual, because at times it tells nothing of any when it is asked twice.
+        NOTIFY NONE would not do: what comes to the selected mailbox meanwhile would never be told.
+        """
+        if watch.active:
+            self.send(USUAL)
+        reply = self.send(*watch.command())
+        watch.active = watch.fresh = reply.ok
+        left_out = watch.unheard(self._selected.name if self._selected is not None else "")
+        if not reply.ok or any(self.listing.get(name) is not None for name in left_out):
+            self._notify_refused = True
+            watch.all_news()
+
+    def idle(self) -> frozenset[str]:
+        """Start to wait for mail. Names: something came already there, do not park; `done` ends IDLE.
 
         A server that refuses IDLE after all is not asked again: then nothing wakes us but the timer.
         """
-        if self._news or not self.supports_idle or self._idle_tag is not None:
-            return self._news
+        if self._watch is not None and not self._watch.fresh:
+            self._notify(self._watch)
+        news = self._whose_news()
+        if news or not self.supports_idle or self._idle_tag is not None:
+            return news
         if self._selected is not None:
             self._selected.forget()
         self.client.wire.begin()
         tag, refused = self.client.start(b"IDLE", seconds=IDLE_ANSWER)
         if refused is not None:
             self._idle_refused = True
-            return self._news
+            return self._whose_news()
         self._idle_tag = tag
         return self.idle_events()  # what came in one piece with the `+` wakes no selector
 
-    def idle_events(self) -> bool:
-        """The socket is readable: take what is there, without waiting. True if there may be new mail.
+    def idle_events(self) -> frozenset[str]:
+        """The socket is readable: take what is there, without waiting. The mailboxes that may have new mail.
 
         Raises TransientError if the connection has ended.
         """
         for response in self.client.wire.drain():
             if self._idle_tag is not None and response[0].startswith(self._idle_tag + b" "):
                 raise self.client.wire.lost("the server ended IDLE by itself")
-        return self._news
+        return self._whose_news()
+
+    def _whose_news(self) -> frozenset[str]:
+        """Where several mailboxes are watched, each is told once: one that can't be read must not
+        keep us from waiting for the others."""
+        news = frozenset({self._selected.name}) if self._news and self._selected is not None else frozenset()
+        if self._watch is not None:
+            self._news = False
+            news |= self._watch.take()
+        return news
 
     def done(self) -> bool:
-        """End IDLE. True if something came meanwhile. A server that does not answer in 30 s is gone."""
+        """End IDLE. True if something came meanwhile. A server that does not answer in 30 s is gone.
+
+        Where the server is known to take it, DONE goes out with the next command.
+        """
         tag, self._idle_tag = self._idle_tag, None
-        if tag is not None:
+        if tag is None:
+            return self._news
+        if self.server.get("name", "").lower() in PIPELINING:
+            self.client.finish_later(tag)
+        else:
             self.client.finish(tag, b"DONE", seconds=IDLE_ANSWER)
         return self._news
 
@@ -466,6 +573,14 @@ class Connection:
 
 
 _COUNT = re.compile(rb"\* ([0-9.eE+]+) (EXISTS|EXPUNGE)\b", re.IGNORECASE)
+
+
+def _capabilities(line: bytes) -> frozenset[str]:
+    return frozenset(line.decode("ascii", "replace").replace('"', "").upper().split())
+
+
+_known = functools.lru_cache(maxsize=32)(_capabilities)
+"""The same, shared by all connections to which the same was said: of 2,000 it would be megabytes."""
 
 
 def _server_id(reply: Reply) -> dict[str, str]:

@@ -64,6 +64,12 @@ class Framer:
         """Nothing is left over: neither bytes nor half a response."""
         return self._at == len(self._buffer) and not self._parts
 
+    def rest(self) -> bytes:
+        """Take out what has come and was not read yet."""
+        rest = self._octets(self._at, len(self._buffer))
+        self._at = self._scanned = len(self._buffer)
+        return rest
+
     def next(self) -> Response | None:
         """The next complete response, without its CR LF; None if bytes are missing."""
         buffer = self._buffer

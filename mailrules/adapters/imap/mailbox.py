@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mailrules.adapters.imap.connection import Connection
 
 SET_WIDTH = fetch.SET_WIDTH
+BULK = 50
+"""Messages from which a FETCH is worth the round trip that COMPRESS costs."""
 
 
 class Mailbox:
@@ -94,14 +96,17 @@ class Mailbox:
 
     @property
     def news(self) -> bool:
-        """Whether something came since the mailbox was last asked for its UIDs."""
-        return self.connection.news
+        """Whether there may be mail that came after the last look at the UIDs."""
+        return not self.connection.is_selected(self) or self.connection.news
 
     def send(self, *parts: Part, take: Take | None = None) -> Reply:
         """A command in this mailbox, for this package only. NO and BAD come back as they are."""
+        self._be_selected()
+        return self.connection.send(*parts, take=take)
+
+    def _be_selected(self) -> None:
         if not self.connection.is_selected(self):
             self.connection.reselect(self)
-        return self.connection.send(*parts, take=take)
 
     def reopen(self) -> None:
         """A new connection with this mailbox selected; for this package only."""
@@ -110,6 +115,7 @@ class Mailbox:
     # -- searching ----------------------------------------------------------------------------------
     def uids(self, low: int = 1) -> list[int]:
         """All UIDs from `low` on, ascending. What arrives while we ask is included."""
+        self._be_selected()
         for _ in range(3):
             self.connection.no_news()
             found = self._all_uids(low)
@@ -117,6 +123,7 @@ class Mailbox:
                 break
         del self._listed[bisect_left(self._listed, low) :]
         self._listed.extend(found)
+        self.connection.swept(self, found[-1] if found else low - 1)
         return found
 
     def spanned(self, uids: Sequence[int]) -> UidSet:
@@ -241,6 +248,7 @@ class Mailbox:
     # -- reading ------------------------------------------------------------------------------------
     def fetch(self, uids: Iterable[int], facts: Iterable[Fact], *, body_limit: int) -> dict[int, Known]:
         """These facts of these messages, each known or Unavailable. Messages that are gone are absent."""
+        uids = self._in_bulk(uids)
         return facts_.facts_of(self, uids, facts, body_limit=body_limit)
 
     def stream(
@@ -254,7 +262,14 @@ class Mailbox:
         Nothing that takes more than one question (text, parts); nothing may be asked of the server before
         it is through; what `take` raises ends the connection.
         """
-        facts_.stream_facts(self, uids, facts, take)
+        facts_.stream_facts(self, self._in_bulk(uids), facts, take)
+
+    def _in_bulk(self, uids: Iterable[int]) -> list[int]:
+        """These UIDs; where they are many, what is asked of them comes compressed."""
+        uids = list(uids)
+        if len(uids) >= BULK:
+            self.connection.compress()
+        return uids
 
     def identities(self, uids: Iterable[int]) -> dict[int, Identity]:
         """Who these messages are. Those that are gone are absent."""

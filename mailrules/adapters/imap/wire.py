@@ -19,7 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+from mailrules.adapters.imap.deflate import Deflate, Garbled
 from mailrules.adapters.imap.framing import Framer, Limits, OutOfBounds, Response, Status, printable
+from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError, TransientError
 
@@ -85,6 +87,8 @@ class Guarded(imaplib.IMAP4):
         self._read_timeout = timeout
         self._limits = limits
         self._framer = Framer(limits)
+        self._deflate: Deflate | None = None
+        self.lane = Lane()
         self.leaving = False  # we said LOGOUT: a BYE is an answer
         if born is not None:
             born(self)  # so that it can be aborted while it connects
@@ -123,7 +127,8 @@ class Guarded(imaplib.IMAP4):
             raise ConnectionLost(self.dead)
         try:
             self.sock.settimeout(max(0.01, min(self._read_timeout, self._deadline - time.monotonic())))
-            self.sock.sendall(data)
+            with self.lane.left():
+                self.sock.sendall(data if self._deflate is None else self._deflate.deflate(data))
         except OSError as error:
             raise self.lost(f"can't send: {error.strerror or error}") from None
 
@@ -179,6 +184,21 @@ class Guarded(imaplib.IMAP4):
         except OSError as error:
             raise self.lost(f"the connection failed during the TLS handshake: {error}") from None
 
+    # -- COMPRESS (RFC 4978) ------------------------------------------------------------------------
+    @property
+    def compressed(self) -> bool:
+        return self._deflate is not None
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine, where compressing costs more than it spares."""
+        return _is_loopback(self.sock)
+
+    def compress(self) -> None:
+        """The server has said OK to COMPRESS: whatever came after that line is compressed already."""
+        self._deflate = Deflate()
+        self._deflate.feed(self._framer.rest())
+
     # -- reading ----------------------------------------------------------------------------------
     def begin(self, tag: bytes = b"") -> None:
         """A command starts: it gets a new budget of octets, time and responses."""
@@ -213,14 +233,17 @@ class Guarded(imaplib.IMAP4):
             raise ConnectionLost(self.dead)
         self.begin()
         self.sock.settimeout(0)
+        while self._inflate():
+            pass
         try:
             while True:
                 data = self.sock.recv(65536)
                 if not data:
                     ended = "the server closed the connection"
                     break
-                self._count(len(data))
-                self._framer.feed(data)
+                self._take_in(data)
+                while self._inflate():
+                    pass
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError as error:
@@ -257,12 +280,15 @@ class Guarded(imaplib.IMAP4):
     def _fill(self) -> None:
         if self.dead:
             raise ConnectionLost(self.dead)
+        if self._inflate():
+            return
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise self.lost(f"no complete answer within {self._seconds:.0f} s")
         try:
             self.sock.settimeout(min(self._read_timeout, remaining))
-            data = self.sock.recv(262144)
+            with self.lane.left():
+                data = self.sock.recv(262144)
         except TimeoutError:
             if remaining < self._read_timeout:
                 raise self.lost(f"no complete answer within {self._seconds:.0f} s") from None
@@ -271,8 +297,28 @@ class Guarded(imaplib.IMAP4):
             raise self.lost(f"the connection broke: {error.strerror or error}") from None
         if not data:
             raise self.lost("the server closed the connection")
+        self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
+        if self._deflate is None:
+            self._count(len(data))
+            self._framer.feed(data)
+            return
+        self._deflate.feed(data)
+        if not self._inflate():
+            self._count(len(data))  # blocks without content must not go on for ever either
+
+    def _inflate(self) -> bool:
+        """Take in what one piece of the compressed stream holds. False: there is none."""
+        if self._deflate is None:
+            return False
+        try:
+            data = self._deflate.piece()
+        except Garbled as error:
+            raise self.lost(f"what the server sends can't be inflated: {error}") from None
         self._count(len(data))
         self._framer.feed(data)
+        return bool(data)
 
     def _count(self, octets: int) -> None:
         self._octets += octets

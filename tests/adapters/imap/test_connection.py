@@ -332,13 +332,13 @@ def test_idle_on_dovecot(dovecot: Dovecot, user: str, connect: Connect) -> None:
     connection = connect(dovecot, user)
     mailbox = connection.select("INBOX")
     assert mailbox.uids() == []
-    assert connection.idle() is False
+    assert not connection.idle()
     dovecot.deliver(user, message())
     assert readable(connection)
-    assert connection.idle_events() is True
+    assert connection.idle_events() == {"INBOX"}
     assert connection.done() is True
     assert mailbox.uids() == [1]
-    assert connection.idle() is False and connection.done() is False
+    assert not connection.idle() and connection.done() is False
 
 
 def test_still_here_is_not_mail(scripted: Scripted, connect: Connect) -> None:
@@ -347,9 +347,9 @@ def test_still_here_is_not_mail(scripted: Scripted, connect: Connect) -> None:
     server.box().add(message())
     connection = connect(server)
     connection.select("INBOX").uids()
-    assert connection.idle() is False
+    assert not connection.idle()
     server.tell(b"* OK Still here\r\n* 1 FETCH (FLAGS (\\Seen))\r\n* 1 EXISTS\r\n* 0 RECENT\r\n")
-    assert readable(connection) and connection.idle_events() is False
+    assert readable(connection) and not connection.idle_events()
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_mail_around_the_plus_is_seen_at_once(answer: bytes, scripted: Scripted,
     server = scripted(idle_answer=answer)
     connection = connect(server)
     connection.select("INBOX")
-    assert connection.idle() is True
+    assert connection.idle() == {"INBOX"}
     assert connection.done() is True
 
 
@@ -376,14 +376,14 @@ def test_half_lines(place: int, scripted: Scripted, connect: Connect) -> None:
     server = scripted()
     connection = connect(server)
     connection.select("INBOX")
-    assert connection.idle() is False
+    assert not connection.idle()
     line = b"* 15 EXISTS\r\n"
     server.tell(line[:place])
     assert readable(connection)
-    assert connection.idle_events() is False
+    assert not connection.idle_events()
     server.tell(line[place:])
     assert readable(connection)
-    assert connection.idle_events() is True
+    assert connection.idle_events() == {"INBOX"}
 
 
 @pytest.mark.parametrize("end", ["eof", "rst", "bye"])
@@ -413,8 +413,8 @@ def test_idle_refused_after_all(scripted: Scripted, connect: Connect) -> None:
     connection = connect(server)
     connection.select("INBOX")
     assert connection.supports_idle
-    assert connection.idle() is False and not connection.supports_idle
-    assert connection.idle() is False and connection.done() is False
+    assert not connection.idle() and not connection.supports_idle
+    assert not connection.idle() and connection.done() is False
     assert len(server.sent(b"IDLE")) == 1
 
 
@@ -422,7 +422,7 @@ def test_idle_is_not_asked_where_it_is_not_offered(scripted: Scripted, connect: 
     """Yahoo has none."""
     server = scripted(capability="IMAP4rev1")
     connection = connect(server)
-    assert not connection.supports_idle and connection.idle() is False and not server.sent(b"IDLE")
+    assert not connection.supports_idle and not connection.idle() and not server.sent(b"IDLE")
 
 
 def test_mail_that_came_with_another_answer(scripted: Scripted, connect: Connect) -> None:
@@ -434,7 +434,7 @@ def test_mail_that_came_with_another_answer(scripted: Scripted, connect: Connect
     mailbox.uids()
     server.script(rb"UID FETCH", b"* 2 EXISTS\r\n", times=1, then_model=True)
     mailbox.dates([1])
-    assert connection.idle() is True
+    assert connection.idle() == {"INBOX"}
     assert not server.sent(b"IDLE")
 
 

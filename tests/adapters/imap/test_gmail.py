@@ -44,9 +44,9 @@ def test_idle(hoodiecrow: Hoodiecrow, connect: Connect) -> None:
     watching, other = connect(hoodiecrow, USER), connect(hoodiecrow, USER)
     mailbox = watching.select("INBOX")
     before = mailbox.uids()
-    assert watching.idle() is False
+    assert not watching.idle()
     other.append("INBOX", message())
     watching.client.wire.sock.settimeout(5)
     assert watching.client.wire.sock.recv(1, 2)  # MSG_PEEK: wait until something is there
-    assert watching.idle_events() is True and watching.done() is True
+    assert watching.idle_events() and watching.done() is True
     assert len(mailbox.uids()) == len(before) + 1
