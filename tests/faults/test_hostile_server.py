@@ -131,6 +131,7 @@ MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
     "Mailbox.move": lambda c, m, evil: m.move([1], evil),
     "Mailbox.move identities": lambda c, m, evil: m.move([1], "Box", identities={1: evil}),
     "Mailbox.fetch": lambda c, m, evil: m.fetch([1], [Fact("header", evil)], body_limit=10),
+    "Mailbox.stream": lambda c, m, evil: m.stream([1], [Fact("header", evil)], lambda found: None),
     "Mailbox.find": lambda c, m, evil: m.find(evil),
     "Mailbox.search": lambda c, m, evil: [m.search(s, UidSet([1])) for s in searches(evil)],
     "Mailbox.search_raw": lambda c, m, evil: m.search_raw(evil, UidSet([1])),
@@ -144,8 +145,9 @@ NO_TEXT = {
     "Connection.done", "Connection.failure", "Connection.fileno", "Connection.swept",
     "Connection.idle", "Connection.idle_events", "Connection.is_selected", "Connection.mailbox_failure",
     "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen", "Connection.reselect",
-    "Connection.special_use", "Mailbox.dates", "Mailbox.delete", "Mailbox.identities", "Mailbox.present",
-    "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen", "Mailbox.take_in", "Mailbox.uids",
+    "Connection.special_use", "Mailbox.dates", "Mailbox.delete", "Mailbox.forget", "Mailbox.identities",
+    "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen", "Mailbox.spanned",
+    "Mailbox.take_in", "Mailbox.uids",
 }  # fmt: skip
 EXPECTED = {
     b"APPEND", b"CAPABILITY", b"COPY", b"CREATE", b"DONE", b"EXAMINE", b"EXPUNGE", b"FETCH", b"ID", b"IDLE",
