@@ -13,7 +13,7 @@ from typing import Any, cast
 from mailrules import clock
 from mailrules.adapters.store import EffectRow, State, Store
 from mailrules.core.actions.base import Outcome, PlannedEffect
-from mailrules.core.retry import LADDER, OUTAGE, next_try
+from mailrules.core.retry import OUTAGE, next_try
 from mailrules.recovery import MOVES
 from mailrules.turns import hand_of
 
@@ -118,7 +118,7 @@ def _wait(row: EffectRow, outcome: Outcome) -> timedelta | None:
     unreached = _unreached(row, outcome)
     if outcome.unreached:
         return next_try(unreached, ladder=OUTAGE)
-    return next_try(row.tries - unreached, ladder=LADDER)
+    return next_try(row.tries - unreached)
 
 
 def _unreached(row: EffectRow, outcome: Outcome) -> int:

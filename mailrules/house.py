@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -55,6 +55,8 @@ class House:
         self._dry_run = dry_run
         self.stopping = threading.Event()
         self.errands = Errands()
+        self.mind_the_clock: Callable[[], None] = lambda: None
+        """Called before the journal is asked what is due: somebody may have set the clock."""
         self.watching = False
         """Whether watchers run in this process: new mail is theirs."""
         self._states: dict[str, AccountState] = {}
@@ -298,6 +300,7 @@ class House:
             judge=self.judge(account, name, rules=rules, situation=self.situation(account, name)),
             performer=self.performer(account, connection, mailbox, wait=kind != "new"),
             stopping=self.stopping.is_set,
+            mind_the_clock=self.mind_the_clock,
             rules_hash=self.config.text_hash,
             kind=kind,
         )

@@ -330,6 +330,11 @@ class Performer:
         except Fenced:
             self._let_go(row)  # paused or decided by a person before the point of no return
             return []
+        except StoreError as error:
+            # The journal's trouble, not the effect's: found at `intent`, it is done when there is room.
+            log.error("%s/%s uid=%d rule=%s: %s", self.account, self.mailbox, row.uid, row.rule, error)
+            self._let_go(row)
+            return []
         except (PermanentError, TransientError) as error:
             outcome = _broken_off(error, str(error), committed=committed)
         except Exception as bug:

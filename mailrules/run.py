@@ -77,6 +77,7 @@ class Run:
     judge: Judge
     performer: Performer
     stopping: Callable[[], bool]
+    mind_the_clock: Callable[[], None] = lambda: None
     rules_hash: str = ""
     kind: Kind = "new"
     result: RunResult = field(default_factory=RunResult)
@@ -161,6 +162,7 @@ class Run:
 
     def _finish_due(self) -> None:
         """Where mail never stops coming, what is due meanwhile does not wait for the end of it."""
+        self.mind_the_clock()
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
         if due is not None and due <= clock.now():
             self._finish()

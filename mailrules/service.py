@@ -158,6 +158,7 @@ class Service:
         self.house = House(config, store, dry_run=dry_run)
         self.house.watching = True
         self.house.errands.left_alone = self._wake_account
+        self.house.mind_the_clock = self.mind_the_clock
         self.house.begin()
         self.poller = Poller()
         self.outage = Outage()

@@ -25,12 +25,13 @@ LONGEST = 300.0
 
 
 def next_try(
-    tries: int, rng: random.Random | None = None, *, ladder: Sequence[timedelta] = LADDER
+    tries: int, rng: random.Random | None = None, *, ladder: Sequence[timedelta] | None = None
 ) -> timedelta | None:
     """The wait after `tries` failed tries (1 or more); None: enough, quarantine it.
 
     Every rung of the ladder is used once: the first try and five more.
     """
+    ladder = LADDER if ladder is None else ladder
     if tries > len(ladder):
         return None
     wait = ladder[max(tries, 1) - 1]

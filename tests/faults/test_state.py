@@ -193,7 +193,7 @@ def test_a_full_disk_stops_everything_and_loses_nothing(
             program.wait_for(all_done, timeout=60)
         said = program.said()
         assert (said.count("STOPPED"), said.count("going on")) == (1, 1), said
-        assert said.count(" connected") == connected == 2, "the server has nothing to do with it"
+        assert said.count(" connected") == connected, "the server has nothing to do with it"
         assert program.stop() == 0
         unknown = scene.compare()
         assert greedy or not unknown
@@ -250,17 +250,18 @@ def test_any_write_of_the_journal_may_fail(
     print(f"{error}{' onward' if onward else ''}: {runs} calls failed")
 
 
-@pytest.mark.parametrize(("moment", "sent", "unknown"), [("rcpt", 0, 0), ("taken", 1, 1)])
-def test_no_write_no_effect(scene: Scene, writes: Writes, moment: str, sent: int, unknown: int) -> None:
+@pytest.mark.parametrize("moment", ["rcpt", "taken"])
+def test_no_write_no_effect(scene: Scene, writes: Writes, moment: str) -> None:
     """If the commit point can't be written nothing is sent; if the outcome can't, it is unknown."""
     scene.program.run("run", "--once")
     scene.sink.at = lambda step, count: writes.trigger.touch() if step == moment else None
     done = faulty(scene, writes.environment(error="ENOSPC"))
     assert done.returncode == 75 and "no room" in done.stderr
-    assert len(scene.sink.messages) == sent
+    sent = len(scene.sink.messages)  # both may be past their commit point: they are sent side by side
+    assert (sent == 0) == (moment == "rcpt")
     scene.sink.at = lambda step, count: None
-    scene.program.run("run", "--once", status=1 if unknown else 0)
-    assert scene.compare() == unknown
+    scene.program.run("run", "--once", status=1 if sent else 0)
+    assert scene.compare() == sent
 
 
 # -- T19: the power is cut ------------------------------------------------------------------------------
@@ -365,8 +366,9 @@ def test_a_power_cut_at_the_moment_of_a_forward(scene: Scene, writes: Writes, nu
         copied(saved, program.state)
         (program.state / "journal.db-wal").write_bytes(wal[:end])
         counted = Counter(states(program.state).values())
-        assert counted["commit"] == 1, f"the server has it, and the journal says {counted}"
-        assert counted["done"] >= number - 1
+        # Others may be past their commit point too: they are sent side by side.
+        assert counted["commit"] >= 1, f"the server has it, and the journal says {counted}"
+        assert counted["done"] + counted["commit"] >= number
     program.run("run", "--once", status=1)
-    assert scene.compare() == 1
-    assert len(sink.messages) == scene.sent
+    assert scene.compare() == counted["commit"]
+    assert scene.sent - counted["commit"] <= len(sink.messages) <= scene.sent
