@@ -23,7 +23,7 @@ demo: $(RUNTIME) ## Watch sample mail being filed: an IMAP server inside, no acc
 	@$(BIN)/mailrules demo $(ARGS)
 
 test: $(DEVELOPMENT) dovecot hoodiecrow systemd-analyze gcc ## Run the tests (TESTS=tests/core for some of them)
-	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(ARGS)
 
 faults: $(DEVELOPMENT) dovecot ## Every fault at its full figures, for hours (ARGS="-k kill" for some of them)
 	@MAILRULES_FAULTS=full $(BIN)/python -m pytest tests/faults $(ARGS)
