@@ -98,7 +98,11 @@ class Errands:
         False: there is no thread to be had; the place is still the caller's.
         """
 
+        claim = threading.Lock()  # a pool that has no thread now keeps the work, and may yet do it
+
         def run() -> None:
+            if not claim.acquire(blocking=False):
+                return  # given up meanwhile
             attended = False
             try:
                 attended = work()
@@ -114,6 +118,8 @@ class Errands:
         try:
             self._pool.submit(run)
         except RuntimeError as error:
+            if not claim.acquire(blocking=False):
+                return True  # another thread has it already
             log.error("no thread for effect %d: %s", effect, error)
             with self._lock:
                 del self._under_way[effect]

@@ -14,10 +14,10 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, Login
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import Store, covering, in_words
+from mailrules.adapters.store import Store, StoreError, covering, in_words
 from mailrules.config import Account, Config
 from mailrules.core.decision import AccountFacts, Situation, rules_for
-from mailrules.core.errors import PermanentError
+from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.rule import Rule
 from mailrules.core.ruleset import RuleSet
 from mailrules.core.uidset import UidSet
@@ -312,8 +312,11 @@ class House:
             if name not in watched and not self.stopping.is_set():
                 try:
                     self.finish(account, connection, name, wait=False)
-                except PermanentError as error:
-                    log.warning("%s/%s: %s", account, name, error)
+                except (PermanentError, TransientError) as error:
+                    patience = getattr(error, "retry_after", None)
+                    if not connection.alive or isinstance(error, StoreError) or patience:
+                        raise
+                    log.warning("%s/%s: %s", account, name, error)  # the watched mailboxes go on
 
 
 def matches_any(name: str, patterns: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import MessageKey
 from mailrules.endings import Endings, Tally
 from mailrules.errands import Errands, Returns
-from mailrules.recovery import MOVES, World, begun_of, settled
+from mailrules.recovery import MOVES, World, begun_of, past_commit, settled
 from mailrules.turns import NOTES, SET_ACTIONS, Turns, hand_of, sets
 
 log = logging.getLogger("mailrules.run")
@@ -130,7 +130,12 @@ class Performer:
         try:
             rows = self._settle(rows)
         except TransientError as error:
-            self._put_off(rows, error)
+            # What is past its commit point stays there: tried again it would happen twice.
+            self._put_off([row for row in rows if row.state != "commit"], error)
+            return
+        except PermanentError as error:  # its destination may not be looked into: nobody else waits for that
+            held_up = [row for row in rows if row.state != "commit"]
+            self._end(held_up, {row.id: Outcome("later", {"error": str(error)}) for row in held_up})
             return
         rows = self._hold(rows)
         if not rows:
@@ -154,15 +159,18 @@ class Performer:
         mine = (self.account, self.mailbox, hand_of(begun[0]))
         self.store.take(*mine, begun[0].uidvalidity, [row.uid for row in begun])
         with self.store.held(*mine):
-            ended = settled(self.world, begun)
+            ended = past_commit(begun)  # which needs no server
             self._end([row for row in begun if row.id in ended], ended)
+            found = settled(self.world, [row for row in begun if row.state != "commit"])
+            self._end([row for row in begun if row.id in found], found)
         self.store.let_go(*mine)
-        return [row for row in rows if row.id not in ended]
+        return [row for row in rows if row.id not in ended and row.id not in found]
 
     def _hold(self, rows: list[EffectRow]) -> list[EffectRow]:
         """Effects of a rule that a person has paused are held; gives the others."""
         why = {rule: self.paused(rule) for rule in {row.rule for row in rows}}
-        held = [row for row in rows if why[row.rule]]
+        # Past its commit point an effect can't be held; it stays as it is until the pause ends.
+        held = [row for row in rows if why[row.rule] and row.state != "commit"]
         if held:
             because = {row.id: Outcome("held", {"because": why[row.rule]}) for row in held}  # type: ignore[arg-type]
             self._end(held, because)
@@ -352,6 +360,8 @@ class Performer:
             # It can't be written down: found at `intent` it is done anew, at `commit` it is unknown.
             self._let_go(row)
             log.error("%s/%s uid=%d rule=%s: %s", self.account, self.mailbox, row.uid, row.rule, error)
+        except Exception:  # nobody waits for this thread's exceptions
+            log.exception("%s/%s uid=%d rule=%s", self.account, self.mailbox, row.uid, row.rule)
         return []
 
 

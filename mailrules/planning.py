@@ -27,6 +27,8 @@ from mailrules.house import House
 from mailrules.judging import PIECE, Judge
 from mailrules.pace import Pace
 
+ONE_BY_ONE = 40
+"""The same where there are scripts or mail to be sent among them."""
 TOGETHER = 2500
 """Messages recorded, then acted on together: large enough for sets of hundreds, done in a second or so."""
 BRAKE_SIZE = 100
@@ -300,10 +302,12 @@ class Planner:
             at=clock.now(),
         )
         done = 0
-        for start in range(0, len(found), TOGETHER):
+        while done < len(found):
             if self._stopping():
                 break
-            window = found[start : start + TOGETHER]
+            window = found[done : done + TOGETHER]
+            if any(effect.once for planned in window for effect in planned.decision.effects):
+                window = window[:ONE_BY_ONE]  # scripts and SMTP take their time, and new mail waits for us
             with self.house.lock(account, mailbox.name):
                 selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
                 if selected.uidvalidity != mailbox.uidvalidity:

@@ -207,8 +207,11 @@ class Poller:
 
     def _ask(self, member: Parked, why: Why) -> None:
         place = self._places.get(member)
-        if place is None or (place.queued and why != "stop"):
-            return  # it is gone, or about to be woken
+        if place is None:
+            return
+        if place.queued and why != "stop":
+            place.asked = place.asked or why  # about to be woken, but perhaps not for this
+            return
         if place.busy and not place.queued:
             place.asked = "stop" if "stop" in (why, place.asked) else why
         else:

@@ -50,10 +50,22 @@ def begun_of(rows: Sequence[EffectRow]) -> list[EffectRow]:
     return [row for row in rows if row.state in BEGUN or "destination" in row.detail]
 
 
-def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
-    """How those that were begun ended, by id. Those that are to be done, or done again, are absent.
+def past_commit(rows: Sequence[EffectRow]) -> dict[int, Outcome]:
+    """Those found at their commit point: nobody knows. With `on_unknown: retry` they are done again."""
+    return {
+        row.id: Outcome(
+            "unknown", {"error": "interrupted after the point of no return; it may have happened"}
+        )
+        for row in rows
+        if row.state == "commit" and row.on_unknown != "retry"
+    }
 
-    Raises TransientError if the server can't be asked.
+
+def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
+    """How those that were begun, and are not past a commit point, ended, by id. Those that are to be done, or
+    done again, are absent.
+
+    Raises TransientError if the server can't be asked, PermanentError if it refuses.
     """
     begun = begun_of(rows)
     if not begun:
@@ -91,10 +103,6 @@ def _arrived(world: World, rows: Sequence[EffectRow]) -> dict[int, int]:
 
 def _ended(row: EffectRow, present: bool, arrived: int | None) -> Outcome | None:
     """How one effect ended; None: do it (again)."""
-    if row.state == "commit":
-        if row.on_unknown == "retry":
-            return None
-        return Outcome("unknown", {"error": "interrupted after the point of no return; it may have happened"})
     if arrived is not None:
         return Outcome("done", {"inferred": True, "to_uid": arrived})
     if present:

@@ -86,6 +86,8 @@ class Run:
     pace: Pace = field(default_factory=Pace)
     _held: frozenset[int] = frozenset()
     _listed_to: int = 0
+    _looked_short: bool = False
+    """The last look was only at what is newest: what shows late was not asked for."""
 
     def __call__(self) -> RunResult:
         self._settle_baseline()
@@ -99,9 +101,12 @@ class Run:
             if not self.stopping():
                 self._swept(full)
                 self._finish_due()
-            # IDLE tells what comes from now on: to ask again is a round trip for nothing.
-            if (not uids or (self.kind == "new" and not self.mailbox.news)) and not self._try_suspects():
+            # Where IDLE tells what comes from now on, to ask again is a round trip for nothing.
+            told = self.kind == "new" and not self._looked_short and self.mailbox.told
+            if (not uids or told) and not self._try_suspects():
                 break
+        if self.kind == "new" and not self.stopping():
+            self.mailbox.come_back()
         due = self.store.due(self.account, self.mailbox.name, uidvalidity=self.mailbox.uidvalidity)
         self.result.later(due)
         self.result.tally = self.performer.tally
@@ -190,6 +195,7 @@ class Run:
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
         listed = self.mailbox.uids(low)
         self._listed_to = max(row.high_uid, listed[-1] if listed else 0)
+        self._looked_short = False
         found = {uid for uid in listed if uid not in known}
         due = {uid for uid, at in waiting.items() if not now < at <= now + LONGEST_WAIT}
         for uid, at in waiting.items():
@@ -227,6 +233,7 @@ class Run:
         while at < len(uids) and not self.stopping():
             if at and self.mailbox.news:
                 fresh = self.mailbox.uids(self._listed_to + 1)
+                self._looked_short = True
                 self._listed_to = fresh[-1] if fresh else self._listed_to
                 for start in range(0, len(fresh), PIECE):
                     # The checkpoint stays where the old ones are: sweeps begin there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from tests.lab.dovecot import Dovecot, message
 from tests.lab.program import Program, account
-from tests.lab.scripted import FULL, ScriptedServer
+from tests.lab.scripted import CUT, FULL, ScriptedServer
+from tests.lab.smtp import SmtpSink
 
 
 def count(server: Dovecot, user: str, mailbox: str) -> int:
@@ -257,3 +259,48 @@ def test_a_run_that_hangs_ends_when_told(tmp_path: Path) -> None:
             began = time.monotonic()
             program.stop(timeout=15)
             assert time.monotonic() - began < 12
+
+
+@pytest.mark.parametrize("refusal", [b"NO [UNAVAILABLE] not now", b"NO [NOPERM] never"])
+def test_what_is_past_its_commit_point_is_not_sent_again(
+    refusal: bytes, smtp_sink: SmtpSink, tmp_path: Path
+) -> None:
+    """A forward found at `commit` is unknown, whatever the IMAP server answers just then."""
+    with ScriptedServer() as server:
+        smtp = f"    smtp: {{host: 127.0.0.1, port: {smtp_sink.port}, security: none}}\nrules:\n"
+        rules = "  - {name: all, when: always, then: [{forward: desk@example.test}]}\n"
+        program = scripted(server, tmp_path, rules)
+        program.config.write_text(program.config.read_text().replace("rules:\n", smtp))
+        program.run("run", "--once")
+        server.box().add(message(1))
+        smtp_sink.plan("rcpt", "451 later")
+        program.run("run", "--once", status=None)
+        with sqlite3.connect(program.state / "journal.db") as journal:  # as a crash leaves it
+            journal.execute("UPDATE effect SET state = 'commit', next_try = NULL")
+        server.script(rb"UID (SEARCH|FETCH)", b"{tag} " + refusal + b"\r\n", times=6)
+        for _ in range(8):
+            program.run("run", "--once", status=None)
+            with sqlite3.connect(program.state / "journal.db") as journal:
+                journal.execute("UPDATE effect SET next_try = 0 WHERE state = 'later'")
+        assert smtp_sink.messages == []
+        assert [e["state"] for e in program.log()] == ["unknown"]
+
+
+def test_a_destination_that_can_not_be_looked_into_holds_up_nobody(tmp_path: Path) -> None:
+    """A move that a crash left begun, into a mailbox that is closed to us now: other mail is judged."""
+    with ScriptedServer() as server:
+        rules = (
+            "  - {name: shut, when: {subject: shut}, then: [{move: Shut}]}\n"
+            "  - {name: open, when: {subject: open}, then: [{move: Open}]}\n"
+        )
+        program = scripted(server, tmp_path, rules)
+        server.box("Shut")
+        server.box("Open")
+        program.run("run", "--once")
+        server.box().add(message(1, subject="shut"))
+        server.script(rb"UID MOVE", CUT, times=1)
+        program.run("run", "--once", status=75)
+        server.script(rb"EXAMINE .*Shut", b"{tag} NO [NOPERM] not for you\r\n")
+        server.box().add(message(2, subject="open"))
+        program.run("run", "--once", status=None)
+        assert len(server.box("Open").mails) == 1 and len(server.box().mails) == 1

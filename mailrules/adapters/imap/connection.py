@@ -327,6 +327,11 @@ class Connection:
         if self._watch is not None:
             self._watch.swept(mailbox.name, max(mailbox.uidnext or 0, highest + 1))
 
+    @property
+    def attentive(self) -> bool:
+        """Whether this server is known to announce, in IDLE at the latest, all that came meanwhile."""
+        return self.server.get("name", "").lower() in PIPELINING
+
     # -- mailboxes ----------------------------------------------------------------------------------
     def mailboxes(self, patterns: Sequence[str] = ("*",)) -> list[MailboxInfo]:
         """The mailboxes whose name matches one of the globs, sorted. What LIST can't tell is left out."""

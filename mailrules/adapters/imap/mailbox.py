@@ -108,6 +108,15 @@ class Mailbox:
         if not self.connection.is_selected(self):
             self.connection.reselect(self)
 
+    @property
+    def told(self) -> bool:
+        """Whether IDLE is sure to tell of whatever came after the last look at the UIDs."""
+        return self.connection.is_selected(self) and self.connection.attentive and not self.connection.news
+
+    def come_back(self) -> None:
+        """If another mailbox was looked into meanwhile: IDLE is to be about this one."""
+        self._be_selected()
+
     def reopen(self) -> None:
         """A new connection with this mailbox selected; for this package only."""
         self.connection.reopen()
@@ -123,7 +132,8 @@ class Mailbox:
                 break
         del self._listed[bisect_left(self._listed, low) :]
         self._listed.extend(found)
-        self.connection.swept(self, found[-1] if found else low - 1)
+        if not self.examined:  # only looked into: what is new there is still to be judged
+            self.connection.swept(self, found[-1] if found else low - 1)
         return found
 
     def spanned(self, uids: Sequence[int]) -> UidSet:

@@ -76,7 +76,7 @@ class Watch:
 
     def swept(self, name: str, uidnext: int) -> None:
         """All messages of this mailbox below `uidnext` were seen."""
-        self._next[name] = uidnext
+        self._next[name] = max(uidnext, self._next.get(name, 0))  # a mailbox numbered anew is told of
 
     def take(self) -> frozenset[str]:
         """The mailboxes with news; they count as looked at."""

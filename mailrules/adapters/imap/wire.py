@@ -106,12 +106,15 @@ class Guarded(imaplib.IMAP4):
             raise self.lost(f"can't connect: {error.strerror or error}") from None
         try:
             _tune(self.sock)
-            if self._security == "none" and not _is_loopback(self.sock):
+            self._local = _is_loopback(self.sock)
+            if self._security == "none" and not self._local:
                 raise PermanentError(
                     f"{host}: `security: none` is only for servers on this machine. Use `tls` or `starttls`."
                 )
             if self._security == "tls":
                 self.wrap(self._context or default_context())
+        except OSError as error:  # the peer is gone already
+            raise self.lost(f"can't connect: {error.strerror or error}") from None
         except BaseException:
             self.sock.close()
             raise
@@ -192,7 +195,7 @@ class Guarded(imaplib.IMAP4):
     @property
     def local(self) -> bool:
         """Whether the server is on this machine, where compressing costs more than it spares."""
-        return _is_loopback(self.sock)
+        return self._local
 
     def compress(self) -> None:
         """The server has said OK to COMPRESS: whatever came after that line is compressed already."""
