@@ -17,7 +17,6 @@ from tests.lab.program import Program, account
 from tests.lab.smtp import SmtpSink
 
 MOVE = "  - {name: all, when: {subject: {glob: '*'}}, then: [{flag: $Seen}, {move: Done}]}\n"
-PLAIN = "  - {name: all, when: always, then: [{move: Done}]}\n"
 FORWARD = "  - {name: all, when: {subject: {glob: '*'}}, then: [{forward: desk@example.test}]}\n"
 
 
@@ -190,7 +189,7 @@ def test_a_death_after_the_commit_point_is_unknown_and_not_repeated(
 
 def test_one_kill_quarantines_nobody(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """SIGKILL with 200 messages in hand: all are done by the next pass, and none is suspect after it."""
-    with Poisoned(tmp_path, f"accounts:\n{account(dovecot, user)}rules:\n{PLAIN}") as program:
+    with Poisoned(tmp_path, f"accounts:\n{account(dovecot, user)}rules:\n{MOVE}") as program:
         program.run("run", "--once")
         dovecot.append(user, [message(n) for n in range(199)] + [message(subject=POISON)])
         program.fault = "hanging"
