@@ -145,8 +145,8 @@ NO_TEXT = {
     "Connection.done", "Connection.failure", "Connection.fileno", "Connection.swept",
     "Connection.idle", "Connection.idle_events", "Connection.is_selected", "Connection.mailbox_failure",
     "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen", "Connection.reselect",
-    "Connection.special_use", "Mailbox.come_back", "Mailbox.dates", "Mailbox.delete", "Mailbox.forget", "Mailbox.identities",
-    "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen", "Mailbox.spanned",
+    "Connection.special_use", "Mailbox.come_back", "Mailbox.dates", "Mailbox.delete", "Mailbox.forget",
+    "Mailbox.identities", "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen", "Mailbox.spanned",
     "Mailbox.take_in", "Mailbox.uids",
 }  # fmt: skip
 EXPECTED = {
