@@ -146,8 +146,8 @@ NO_TEXT = {
     "Connection.idle", "Connection.idle_events", "Connection.is_selected", "Connection.mailbox_failure",
     "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen", "Connection.reselect",
     "Connection.special_use", "Mailbox.come_back", "Mailbox.dates", "Mailbox.delete", "Mailbox.forget",
-    "Mailbox.identities", "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen", "Mailbox.spanned",
-    "Mailbox.take_in", "Mailbox.uids",
+    "Mailbox.identities", "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen",
+    "Mailbox.spanned", "Mailbox.take_in", "Mailbox.uids",
 }  # fmt: skip
 EXPECTED = {
     b"APPEND", b"CAPABILITY", b"COPY", b"CREATE", b"DONE", b"EXAMINE", b"EXPUNGE", b"FETCH", b"ID", b"IDLE",
