@@ -24,7 +24,15 @@ def _to_2(connection: Connection) -> None:
         connection.exec_driver_sql(f"CREATE TABLE {table} (\n{body}\tPRIMARY KEY ({key})\n)")
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_2}
+def _to_3(connection: Connection) -> None:
+    """What the whole rule language remembers."""
+    for ddl in _DDL_3:
+        connection.exec_driver_sql(ddl)
+
+
+_DDL_3: tuple[str, ...] = ()
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}
 """`MIGRATIONS[n]` makes version n + 1 out of version n. It says its own DDL: `schema.py` moves on."""
 
 

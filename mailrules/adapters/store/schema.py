@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-VERSION = 2
+VERSION = 3
 """Of the schema; `migrations.py` brings older ones here."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
