@@ -66,6 +66,12 @@ class WorkerEffects:
     def remove_flags(self, targets: Sequence[EffectTarget], flags: Sequence[str]) -> Mapping[int, Outcome]:
         return self._mailbox.remove_flags(_uids(targets), flags)
 
+    def add_labels(self, targets: Sequence[EffectTarget], labels: Sequence[str]) -> Mapping[int, Outcome]:
+        return self._mailbox.add_labels(_uids(targets), labels)
+
+    def remove_labels(self, targets: Sequence[EffectTarget], labels: Sequence[str]) -> Mapping[int, Outcome]:
+        return self._mailbox.remove_labels(_uids(targets), labels)
+
     @property
     def alive(self) -> bool:
         return self._mailbox.alive

@@ -128,6 +128,7 @@ def _unreached(row: EffectRow, outcome: Outcome) -> int:
 def _where(row: EffectRow) -> str:
     if "mailbox" in row.arguments:
         return f" to={row.arguments['mailbox']}"
-    if "flags" in row.arguments:
-        return f" {' '.join(row.arguments['flags'])}"
+    for names in ("flags", "labels"):
+        if names in row.arguments:
+            return f" {' '.join(row.arguments[names])}"
     return ""

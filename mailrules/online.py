@@ -108,6 +108,12 @@ class _Inspection:
                     "gmail and gmail_label can't be judged: this is not a Gmail server. "
                     f"Say under 'accounts' whom they are for: {_names(gmail)}."
                 )
+            labelling = [rule for rule in self._rules if {a.key for a in rule.then} & {"label", "unlabel"}]
+            if labelling:
+                yield self._error(
+                    "label and unlabel can't be done: this is not a Gmail server. "
+                    f"Say under 'accounts' whom they are for: {_names(labelling)}."
+                )
 
     def _watched(self, listed: Mapping[str, bool]) -> Iterator[tuple[Remark | None, str | None]]:
         for name in self._account.mailboxes:

@@ -245,6 +245,10 @@ class Performer:
                 outcomes = self.world.add_flags(targets, arguments["flags"])
             elif action == "unflag":
                 outcomes = self.world.remove_flags(targets, arguments["flags"])
+            elif action == "label":
+                outcomes = self.world.add_labels(targets, arguments["labels"])
+            elif action == "unlabel":
+                outcomes = self.world.remove_labels(targets, arguments["labels"])
             else:
                 outcomes = self.world.delete(targets)
         except PermanentError as error:

@@ -107,7 +107,7 @@ def _ended(row: EffectRow, present: bool, arrived: int | None) -> Outcome | None
         return Outcome("done", {"inferred": True, "to_uid": arrived})
     if present:
         return None
-    if row.action == "delete":
+    if row.action == "delete" or (row.action == "unlabel" and row.leaves):
         return Outcome("done", {"inferred": True})
     if row.action in MOVES or row.action == "copy":
         return Outcome("gone", {"error": "neither here nor in the destination"})

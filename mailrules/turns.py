@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mailrules.adapters.store import ACTING, LARGEST_SET, EffectRow, doing
 from mailrules.recovery import MOVES
 
-SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "delete"}
+SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "label", "unlabel", "delete"}
 """Done for many messages with one command; the others one by one, with their commit point."""
 NOTES = frozenset({"log", "keep"})
 """Done by being recorded."""

@@ -130,8 +130,8 @@ def what(action: str, arguments: Mapping[str, Any]) -> str:
     """An action and what it does it with, in a few words: `move to Work`, `flag $Todo`."""
     if arguments.get("mailbox"):
         return f"{action} to {arguments['mailbox']}"
-    if flags := arguments.get("flags"):
-        return f"{action} {' '.join(map(str, flags))}"
+    if names := arguments.get("flags") or arguments.get("labels"):
+        return f"{action} {' '.join(map(str, names))}"
     if to := arguments.get("to"):
         return f"{action} to {', '.join(map(str, to)) if isinstance(to, list) else to}"
     if run := arguments.get("run"):

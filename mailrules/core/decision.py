@@ -6,7 +6,7 @@ Decision, or the facts that could still change it (Needs), or that it can't be j
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -15,10 +15,11 @@ from mailrules.core.actions.base import Action, PlannedEffect, RenderContext
 from mailrules.core.conditions.base import Trace, Verdict
 from mailrules.core.conditions.logic import All
 from mailrules.core.errors import RenderError
-from mailrules.core.message import FLAGS, HISTORY, Fact, Message, MissingFact, UnknownFact
+from mailrules.core.message import FLAGS, GMAIL_LABELS, HISTORY, Fact, Message, MissingFact, UnknownFact
 from mailrules.core.rule import Rule
 from mailrules.core.ruleset import RuleSet
 
+Change = Callable[[frozenset[str], Mapping[str, Any]], frozenset[str]]
 Reason = Literal["unknown", "stop", "left", "disabled", "paused", "returned", "failed"]
 
 
@@ -200,7 +201,7 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
             if not effect.leaves:
                 staying.append(effect)
                 if simulated and effect.state != "failed":
-                    message = _flags_after(message, action, effect)
+                    message = _after(message, action, effect)
             elif stuck and effect.state in ("planned", "held", "would") and simulated:
                 staying.append(replace(effect, state="skipped", because=f"left where it is: {stuck}"))
             else:
@@ -273,14 +274,23 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
     return effects
 
 
-def _flags_after(message: Message, action: Action, effect: PlannedEffect) -> Message:
-    if FLAGS not in message.facts or not action.changes():
-        return message  # no rule has read a flag; if a later one does, we are called again with them
+def _after(message: Message, action: Action, effect: PlannedEffect) -> Message:
+    """The message as later rules see it."""
+    # If no rule has read a flag, and a later one does, we are called again with them. So with labels.
+    if FLAGS in message.facts and action.changes():
+        message = _changed(message, FLAGS, action.change_flags, effect)
+    if GMAIL_LABELS in message.facts:
+        message = _changed(message, GMAIL_LABELS, action.change_labels, effect)
+    return message
+
+
+def _changed(message: Message, fact: Fact, change: Change, effect: PlannedEffect) -> Message:
     try:
-        flags = message.flags
+        before = message.get(fact)
     except UnknownFact:
         return message
-    return message.with_flags(action.change_flags(flags, effect.arguments))
+    after = change(before, effect.arguments)
+    return message if after == before else message.with_fact(fact, after)
 
 
 def _traces(rule: Rule, message: Message) -> tuple[Trace, ...]:

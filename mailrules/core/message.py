@@ -138,10 +138,10 @@ class Message:
             raise UnknownFact(value)
         return value  # type: ignore[no-any-return]
 
-    def with_flags(self, flags: frozenset[str]) -> Message:
+    def with_fact(self, fact: Fact, value: Any) -> Message:
         """The same message as rules further down see it. Shares facts learned so far, and the memo."""
         return Message(
-            self.key, self.fetched_at, {**self.facts, FLAGS: flags}, self.trusted_authserv, self.memo
+            self.key, self.fetched_at, {**self.facts, fact: value}, self.trusted_authserv, self.memo
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailrules.adapters.imap.fetch import Told, answer_to, fetch_items, stream_items
 from mailrules.adapters.imap.items import Items, header_block, internal_date
+from mailrules.adapters.imap.labelling import labels_of
 from mailrules.adapters.imap.tokens import Unreadable, flags, number
 from mailrules.core.errors import PermanentError
 from mailrules.core.headers import parse_block
@@ -159,7 +160,7 @@ def _value(fact: Fact, items: Items | Unavailable) -> Any:
         if fact == INTERNALDATE:
             return internal_date(items[b"INTERNALDATE"])
         if fact == GMAIL_LABELS:
-            return flags(items[b"X-GM-LABELS"])
+            return labels_of(items[b"X-GM-LABELS"])
     except KeyError:
         return NOT_SENT
     except Unreadable as error:

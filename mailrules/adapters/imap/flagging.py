@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mailrules.adapters.imap import fetch
 from mailrules.adapters.imap.items import read_fetch
@@ -38,7 +38,7 @@ def store(mailbox: Mailbox, uids: UidSet, flags: Sequence[str], *, add: bool) ->
             wait = throttled(reply.status, "STORE")
             if wait is not None:
                 raise wait
-        now = _answered(reply, chunk)
+        now = answered(reply, chunk, b"FLAGS", read_flags)
         unsaid = [uid for uid in chunk if uid not in now or not _as_wanted(now[uid], flags, add=add)]
         for uid, items in fetch.fetch_items(mailbox, unsaid, b"FLAGS").items() if unsaid else ():
             if isinstance(items, dict) and b"FLAGS" in items:
@@ -61,15 +61,18 @@ def store(mailbox: Mailbox, uids: UidSet, flags: Sequence[str], *, add: bool) ->
     return outcomes
 
 
-def _answered(reply: Reply, chunk: UidSet) -> dict[int, frozenset[str]]:
+def answered(
+    reply: Reply, chunk: UidSet, item: bytes, read: Callable[[Any], frozenset[str]]
+) -> dict[int, frozenset[str]]:
+    """What the answer to STORE tells of these messages."""
     found: dict[int, frozenset[str]] = {}
     for response in reply.untagged:
         try:
             items = read_fetch(response)
         except ValueError:
             continue
-        if items and b"FLAGS" in items and items.get(b"UID", 0) in chunk:
-            found[items[b"UID"]] = read_flags(items[b"FLAGS"])
+        if items and item in items and items.get(b"UID", 0) in chunk:
+            found[items[b"UID"]] = read(items[item])
     return found
 
 

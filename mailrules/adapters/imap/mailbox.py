@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mailrules.adapters.imap import facts as facts_
-from mailrules.adapters.imap import fetch, flagging, moving, removing
+from mailrules.adapters.imap import fetch, flagging, labelling, moving, removing
 from mailrules.adapters.imap import identity as identity_
 from mailrules.adapters.imap.body import whole
 from mailrules.adapters.imap.facts import Known
@@ -345,6 +345,14 @@ class Mailbox:
     def add_flags(self, uids: Iterable[int], flags: Sequence[str]) -> dict[int, Outcome]:
         """Set flags; one that the server can't keep makes it a failure."""
         return flagging.store(self, UidSet(uids), flags, add=True)
+
+    def add_labels(self, uids: Iterable[int], labels: Sequence[str]) -> dict[int, Outcome]:
+        """Put Gmail labels on; a failure where the server has none (X-GM-LABELS)."""
+        return labelling.store(self, UidSet(uids), labels, add=True)
+
+    def remove_labels(self, uids: Iterable[int], labels: Sequence[str]) -> dict[int, Outcome]:
+        """Take Gmail labels off; without `\\Inbox` a message is gone from the inbox, and that is done."""
+        return labelling.store(self, UidSet(uids), labels, add=False)
 
     def remove_flags(self, uids: Iterable[int], flags: Sequence[str]) -> dict[int, Outcome]:
         """Clear flags."""

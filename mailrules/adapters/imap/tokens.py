@@ -97,6 +97,13 @@ def flags(value: Any) -> frozenset[str]:
     return frozenset(found)
 
 
+def texts(value: Any) -> list[bytes]:
+    """The strings of a list, in lists within it, too; NIL is none."""
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item)]
+    return [value] if isinstance(value, bytes) else []
+
+
 def flag_list(data: bytes) -> frozenset[str]:
     """The flags of `(\\Seen $Todo)`; none if it can't be read."""
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mailrules.core.actions.base import Action, ActionContext
 from mailrules.core.actions.flags import Flag, Mark, Unflag
+from mailrules.core.actions.labels import Label, Unlabel
 from mailrules.core.actions.mailbox import Archive, Copy, Delete, Junk, Move, Trash
 from mailrules.core.actions.note import Keep, Log
 from mailrules.core.actions.script import Script
@@ -24,6 +25,8 @@ TABLE: dict[str, type[Action]] = {
     "flag": Flag,
     "unflag": Unflag,
     "mark": Mark,
+    "label": Label,
+    "unlabel": Unlabel,
     "forward": Forward,
     "redirect": Redirect,
     "script": Script,
@@ -31,7 +34,7 @@ TABLE: dict[str, type[Action]] = {
     "keep": Keep,
 }
 
-_TO_COME = frozenset({"reply", "webhook", "save", "assign", "label", "unlabel"})
+_TO_COME = frozenset({"reply", "webhook", "save", "assign"})
 
 
 def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext) -> tuple[Action, ...]:

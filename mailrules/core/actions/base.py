@@ -86,6 +86,10 @@ class Action(BaseModel):
         """The flags as later rules see them after this action."""
         return flags
 
+    def change_labels(self, labels: frozenset[str], arguments: Mapping[str, Any]) -> frozenset[str]:
+        """Gmail's labels as later rules see them after this action."""
+        return labels
+
     def conflicts_with(self, other: Action) -> str | None:
         """Why both can't stand in one rule (SPEC section 4), or None."""
         return None
@@ -149,6 +153,10 @@ class Effects(Protocol):
     def add_flags(self, targets: Sequence[EffectTarget], flags: Sequence[str]) -> Mapping[int, Outcome]: ...
     def remove_flags(
         self, targets: Sequence[EffectTarget], flags: Sequence[str]
+    ) -> Mapping[int, Outcome]: ...
+    def add_labels(self, targets: Sequence[EffectTarget], labels: Sequence[str]) -> Mapping[int, Outcome]: ...
+    def remove_labels(
+        self, targets: Sequence[EffectTarget], labels: Sequence[str]
     ) -> Mapping[int, Outcome]: ...
     def delete(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]: ...
     def forward(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand: ...

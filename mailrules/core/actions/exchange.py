@@ -10,6 +10,7 @@ from typing import Any
 from mailrules.core import headers
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.flags import Flag, Unflag, flag_of
+from mailrules.core.actions.labels import Label, label_of
 from mailrules.core.actions.mailbox import Copy, Move
 from mailrules.core.actions.note import Log
 from mailrules.core.actions.script import target_allowed
@@ -23,6 +24,7 @@ _ANSWERS: Mapping[str, type[Action]] = {
     "copy": Copy,
     "flag": Flag,
     "unflag": Unflag,
+    "label": Label,
     "log": Log,
 }
 _NOBODY = Message(MessageKey("", "", 0, 0), datetime(1970, 1, 1, tzinfo=UTC))
@@ -100,17 +102,19 @@ def _answer(number: int, key: str, value: Any) -> tuple[str, dict[str, Any]]:
 def _targets(arguments: Mapping[str, Any]) -> list[str]:
     if "mailbox" in arguments:
         return [arguments["mailbox"]]
-    return list(arguments.get("flags", [])) or [arguments.get("text", "")]
+    named = arguments.get("flags") or arguments.get("labels")
+    return list(named) if named else [arguments.get("text", "")]
 
 
 def _spelled(key: str, patterns: Sequence[str]) -> list[str]:
-    """Flags in `allow` as IMAP spells them, so that `seen` allows `\\Seen`."""
-    if key not in ("flag", "unflag"):
+    """Flags and labels in `allow` as IMAP spells them, so that `seen` allows `\\Seen`."""
+    spelling = {"flag": flag_of, "unflag": flag_of, "label": label_of}.get(key)
+    if spelling is None:
         return list(patterns)
     spelled = []
     for pattern in patterns:
         try:
-            spelled.append(flag_of(pattern))
+            spelled.append(spelling(pattern))
         except ValueError:
             spelled.append(pattern)  # a glob
     return spelled

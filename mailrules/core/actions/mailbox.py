@@ -158,18 +158,18 @@ class Delete(Action):
 
 
 def mailbox_template(
-    value: Any, *, key: str, path: Path, report: Report, context: ActionContext
+    value: Any, *, key: str, path: Path, report: Report, context: ActionContext, what: str = "mailbox"
 ) -> Template | None:
     """A mailbox's name as a template. What is literal is checked now, the rest when it is filled in."""
     if value is None:
-        report.error(path, f"'{key}' needs the name of a mailbox: '{key}: Archive/2026'.")
+        report.error(path, f"'{key}' needs the name of a {what}: '{key}: Archive/2026'.")
         return None
     name = Template.parse(value, path=path, report=report, context=context, levels=True)
     if name is None:
         return None
     problem = name_problem(name.source) if name.literal else None
     if problem:
-        report.error(path, f"the name of the mailbox {problem}.")
+        report.error(path, f"the name of the {what} {problem}.")
         return None
     if name.tainted and not name.prefix.split("/")[0].strip():
         report.error(
@@ -181,7 +181,7 @@ def mailbox_template(
     if name.tainted and "/" not in name.prefix:
         report.error(
             path,
-            "mail may not choose the first level of a mailbox: write a '/' before the value from the message,"
+            f"mail may not choose the first level of a {what}: write a '/' before the value from the message,"
             f" as in '{key}: Lists/{{{{ message.list_id }}}}'.",
         )
         return None

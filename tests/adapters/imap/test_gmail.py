@@ -50,3 +50,23 @@ def test_idle(hoodiecrow: Hoodiecrow, connect: Connect) -> None:
     assert watching.client.wire.sock.recv(1, 2)  # MSG_PEEK: wait until something is there
     assert watching.idle_events() and watching.done() is True
     assert len(mailbox.uids()) == len(before) + 1
+
+
+def test_labels(hoodiecrow: Hoodiecrow, connect: Connect) -> None:
+    """Labels are put on and taken off, read back, and are the same when it is done twice."""
+    connection = connect(hoodiecrow, USER)
+    connection.append("INBOX", message(1))
+    mailbox = connection.select("INBOX")
+    [uid] = mailbox.uids()
+
+    def labels() -> object:
+        return mailbox.fetch([uid], [GMAIL_LABELS], body_limit=100)[uid][GMAIL_LABELS]
+
+    for _ in range(2):
+        outcomes = mailbox.add_labels([uid, 999], ["Grüße/2026", "\\Starred"])
+        assert outcomes[uid].state == "done" and outcomes[999].state == "gone"
+        assert labels() == {"\\Inbox", "\\Starred", "Grüße/2026"}
+    for _ in range(2):
+        assert mailbox.remove_labels([uid], ["Grüße/2026", "\\Starred"])[uid].state == "done"
+        assert labels() == {"\\Inbox"}
+    assert mailbox.remove_labels([uid], ["\\Inbox"])[uid].state == "done"
