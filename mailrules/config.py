@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Literal
 
 from mailrules.config_accounts import Account, Accounts, apply_defaults
 from mailrules.config_include import Assembly
@@ -19,7 +19,7 @@ from mailrules.config_lists import Lists
 from mailrules.config_rules import Rules
 from mailrules.config_server import Smtp
 from mailrules.config_settings import Settings, read_settings
-from mailrules.config_tests import read_tests
+from mailrules.config_tests import RuleTest, Tests
 from mailrules.core.conditions.base import ParseContext
 from mailrules.core.errors import ConfigError, Problem, Report
 from mailrules.core.rule import Rule
@@ -57,7 +57,7 @@ class Config:
     """A file without errors. `files` are all that were read, those of lists included.
 
     `text_hash` is the hash of their contents: another hash means another rule set. `warnings` are lines
-    `FILE:LINE:COLUMN: message`. `tests` are raw data.
+    `FILE:LINE:COLUMN: message`.
     """
 
     path: FilePath
@@ -66,7 +66,7 @@ class Config:
     rules: tuple[Rule, ...]
     settings: Settings
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tests: tuple[Mapping[str, Any], ...] = ()
+    tests: tuple[RuleTest, ...] = ()
     warnings: tuple[str, ...] = ()
     text_hash: str = ""
     document: Document | None = field(default=None, repr=False, compare=False)
@@ -157,7 +157,14 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
         for rule in data.get("rules", [])
         if isinstance(rule, dict) and isinstance(rule.get("name"), str)
     )
-    tests = read_tests(data.get("tests", []), report, rules=rule_names)
+    tests = Tests(
+        document,
+        report,
+        rules=rule_names,
+        accounts=accounts,
+        declared=frozenset(declared),
+        timezone=settings.timezone,
+    ).read(data.get("tests", []))
     lint(rules, data.get("rules", []), accounts, report, declared=bool(declared))
     found = [Finding(*each) for each in assembly.found]
     broken = [place for place, _, _ in assembly.found]
@@ -174,7 +181,7 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
         rules=rules,
         settings=settings,
         lists=lists,
-        tests=tuple(tests),
+        tests=tests,
         warnings=tuple(str(finding) for finding in findings),
         text_hash=_text_hash(assembly, reader),
         document=document,

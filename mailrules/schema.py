@@ -16,6 +16,8 @@ from mailrules.config_server import SECURITIES
 from mailrules.config_settings import LOG_FORMATS
 from mailrules.core.actions import TABLE as ACTIONS
 from mailrules.core.conditions import TABLE as CONDITIONS
+from mailrules.core.conditions.auth import METHODS, RESULTS
+from mailrules.core.fixture import ADDRESS_HEADERS
 from mailrules.providers import ALIASES, PROVIDERS
 
 Schema = dict[str, Any]
@@ -255,20 +257,86 @@ def _settings() -> Schema:
     )
 
 
+def _message() -> Schema:
+    """What a test's message may say."""
+    person = "As in a mail's header, such as Anna <anna@example.com>; a list for several."
+    texts: dict[str, str] = {
+        **dict.fromkeys(ADDRESS_HEADERS, person),
+        "delivered_to": "The address it was delivered to.",
+        "subject": "The subject.",
+        "message_id": "The Message-ID. Default: one is made.",
+        "in_reply_to": "The Message-ID that it answers.",
+        "references": "The Message-IDs of the conversation.",
+        "list_id": "The mailing list's id, with or without <…>.",
+        "flags": "What is set: seen, flagged, answered, draft, deleted, or a keyword. Default: nothing.",
+        "keywords": "Keywords that are set, such as $Todo. The same as flags.",
+        "gmail_labels": "Gmail's labels.",
+        "search": "The `search` expressions that select the message. Without it they can't be judged.",
+        "gmail": "The `gmail` expressions that select the message. Without it they can't be judged.",
+    }
+    attachment = _mapping(
+        {
+            "name": _described(_TEXT, "The file's name."),
+            "type": _described({"type": "string"}, "Such as application/pdf. Default: as the name says."),
+            "size": _described(_SIZE, "The size of the file, such as 2 MB."),
+            "text": _described(_TEXT, "What is in it."),
+            "inline": _described(_BOOLEAN, "Shown within the text, as pictures are."),
+        },
+        least=1,
+    )
+    other: dict[str, Schema] = {
+        "date": _described({"type": ["string", "null"]}, "The Date field. Default: received; null: none."),
+        "headers": {
+            "type": "object",
+            "additionalProperties": {"anyOf": [*_TEXTS["anyOf"], {"type": "null"}]},
+            "description": "Any other header; a list for several of one name, the topmost first.",
+        },
+        "body": _described(_TEXTS, "The text (text/plain)."),
+        "text": _described(_TEXTS, "The text (text/plain), as body."),
+        "html": _described(_TEXTS, "The text as HTML."),
+        "attachments": {
+            **_one_or_more({"anyOf": [_TEXT, attachment]}),
+            "description": "Names, or {name, type, size, text, inline}.",
+        },
+        "auth": {
+            **_mapping({method: {"enum": list(RESULTS)} for method in METHODS}),
+            "description": "What the account's trusted_authserv says, such as {dmarc: pass}.",
+        },
+        "account": _described(_TEXT, "The account it is in. Default: the first."),
+        "mailbox": _described(_TEXT, "The mailbox it is in. Default: INBOX."),
+        "received": _described({"type": "string"}, "When it arrived. Default: its Date, else `at`."),
+        "size": _described(_SIZE, "The size of the whole message. Default: as it is."),
+        "returned": _described(_BOOLEAN, "A rule took it away before, and somebody brought it back."),
+        "file": _described(
+            {"type": "string"}, "The message is in this file; flags and the like stand beside it."
+        ),
+    }
+    return _mapping({key: _described(_TEXTS, words) for key, words in texts.items()} | other)
+
+
+def _test() -> Schema:
+    return _mapping(
+        {
+            "name": _described(_TEXT, "Required and unique."),
+            "message": {**_message(), "description": "What is judged, as far as rules look at it."},
+            "file": _described({"type": "string"}, "What is judged: a message in a file (.eml)."),
+            "expect": {
+                **_mapping({"rules": {"type": "array", "items": _TEXT},
+                            "actions": {"type": "array", "items": {"$ref": "#/$defs/action"}}}, least=1),
+                "description": "The rules that match and the actions that come of it; each list is whole, "
+                "and either may be left out.",
+            },
+            "at": _described({"type": "string"}, "When it is judged, as in 2026-03-01T10:00:00+01:00. "
+                             "Default: now."),
+            "rule": _described(_TEXT, "Judge it as a run of this rule with a schedule."),
+        },
+        required=("name", "expect"),
+    )  # fmt: skip
+
+
 def file_schema() -> Schema:
     """The JSON Schema (2020-12) of the whole file."""
     values = _one_or_more(_TEXT)
-    expect = _mapping({"rules": {"type": "array", "items": _TEXT}, "actions": {"type": "array"}})
-    test = _mapping(
-        {
-            "name": _TEXT,
-            "message": {"type": "object"},
-            "file": {"type": "string"},
-            "expect": expect,
-            "at": {},
-        },
-        required=("name", "expect"),
-    )
     account = _account()
     listed = {"anyOf": [values, _mapping({"file": {"type": "string"}}, required=("file",))]}
     return {
@@ -281,7 +349,7 @@ def file_schema() -> Schema:
                 "defaults": {"$ref": "#/$defs/account"},
                 "lists": {"type": "object", "additionalProperties": listed},
                 "rules": {"type": ["array", "null"], "items": {"$ref": "#/$defs/rule"}},
-                "tests": {"type": "array", "items": test},
+                "tests": {"type": "array", "items": {"$ref": "#/$defs/test"}},
                 "settings": _settings(),
             }
         ),
@@ -302,5 +370,6 @@ def file_schema() -> Schema:
             },
             "action": _action(),
             "rule": _rule(),
+            "test": _test(),
         },
     }

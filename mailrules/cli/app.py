@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": (RULES, "Show what the rules would do to the mail that is there now."),
     "apply": (RULES, "Do it (asks first)."),
     "explain": (RULES, "Say for messages which rules match, which do not, and why."),
+    "test": (RULES, "Run the tests of rules that the file has."),
     "log": (MAIL, "Show what was done, and what waits."),
     "status": (MAIL, "Show how accounts and rules are doing, and what needs a decision."),
     "retry": (MAIL, "Try effects again that failed or whose outcome is unknown."),

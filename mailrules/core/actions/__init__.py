@@ -50,7 +50,7 @@ def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext)
     found: list[tuple[Path, Action]] = []
     for index, entry in enumerate(data):
         where = (*path, index)
-        action = _parse_entry(entry, where=where, report=report, context=context)
+        action = parse_action(entry, path=where, report=report, context=context)
         if action is None:
             continue
         place = where if isinstance(entry, str) else (*where, *entry)
@@ -63,7 +63,9 @@ def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext)
     return tuple(action for _, action in found)
 
 
-def _parse_entry(entry: Any, *, where: Path, report: Report, context: ActionContext) -> Action | None:
+def parse_action(entry: Any, *, path: Path, report: Report, context: ActionContext) -> Action | None:
+    """One action as `then` lists it: a bare word, or a mapping of one key."""
+    where = path
     if isinstance(entry, str):
         key, value, place = str(entry), None, where
     elif isinstance(entry, dict) and len(entry) == 1:
