@@ -59,6 +59,13 @@ class Account:
     idle: timedelta = timedelta(minutes=9)
     provider: str | None = None
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its own addresses: its `address`, its user name if that is one, and what it sends as."""
+        sender = self.smtp.from_address if self.smtp is not None else ""
+        found = (self.address, self.username if "@" in self.username else "", sender)
+        return tuple(dict.fromkeys(address for address in found if address))
+
 
 def apply_defaults(document: Document) -> None:
     """Give every account what `defaults` says, unless it says so itself. Places stay those of the file."""

@@ -14,7 +14,7 @@ from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.config import Account, Settings
 from mailrules.core.actions.base import Commit, EffectTarget, Errand, Outcome
 from mailrules.core.actions.exchange import script_input
-from mailrules.core.compose import Outgoing, forward_message, redirect_message
+from mailrules.core.compose import Outgoing, forward_message, redirect_message, reply_message
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.recovery import Copied
 
@@ -112,6 +112,9 @@ class WorkerEffects:
 
     def redirect(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
         return self._send_on(redirect_message, target, arguments)
+
+    def reply(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        return self._send_on(reply_message, target, arguments)
 
     def _send_on(self, compose: Compose, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
         settings = self._account.smtp

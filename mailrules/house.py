@@ -221,6 +221,7 @@ class House:
             account=AccountFacts(
                 name=account,
                 address=settings.address,
+                addresses=settings.addresses,
                 vars=settings.vars,
                 special_use=self.state(account).special_use,
                 timezone=self.config.settings.timezone_name,

@@ -160,6 +160,7 @@ def explain_bytes(
     facts = AccountFacts(
         name=name,
         address=account.address if account is not None else "",
+        addresses=account.addresses if account is not None else (),
         vars=account.vars if account is not None else {},
         timezone=config.settings.timezone_name,
     )

@@ -158,6 +158,37 @@ def redirect_message(
     return Outgoing(data, _envelope_sender(headers, address), to, message_id, utf8, None, notes)
 
 
+def reply_message(
+    raw: bytes, *, arguments: Mapping[str, Any], address: str, effect_key: str, now: datetime
+) -> Outgoing:
+    """An automatic answer from `address` (RFC 3834 section 3.1), with a null return path: what becomes of it
+    comes back to nobody. The same arguments give the same bytes.
+    """
+    headers, _ = split_message(normal_lines(_whole(raw)))
+    (to,) = arguments["to"]
+    for each in (to, address):
+        problem = recipient_problem(each)
+        if problem:
+            raise PermanentError(problem)
+    message_id = own_id(effect_key, address)
+    data = b"".join(
+        (
+            *_field("From", wire_form(address)),
+            *_field("To", wire_form(to)),
+            *_field("Subject", _encoded("Subject", str(arguments.get("subject") or ""))),
+            *_field("Date", format_datetime(now)),
+            *_field("Message-ID", message_id),
+            *_thread(headers),
+            *_field("Auto-Submitted", "auto-replied"),
+            *_field("X-Auto-Response-Suppress", "All"),
+            *(line for mark in _marks(headers, address) for line in _field(LOOP_HEADER, mark)),
+            *_field("MIME-Version", "1.0"),
+            _text_part("\n".join(clean_lines(str(arguments["text"])))),
+        )
+    )
+    return Outgoing(data, "", (to,), message_id, _needs_utf8(address, to))
+
+
 def refuse(headers: Headers, *, address: str, recipients: Sequence[str]) -> None:
     """Raise PermanentError if sending this message on would feed a loop (FORWARDING: A to B to A)."""
     for recipient in (*recipients, address):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from mailrules.core.actions.base import Action, PlannedEffect, RenderContext
 from mailrules.core.conditions.base import Trace, Verdict
 from mailrules.core.conditions.logic import All
-from mailrules.core.errors import RenderError
+from mailrules.core.errors import Declined, RenderError
 from mailrules.core.message import FLAGS, GMAIL_LABELS, HISTORY, Fact, Message, MissingFact, UnknownFact
 from mailrules.core.rule import Rule
 from mailrules.core.ruleset import RuleSet
@@ -29,6 +29,7 @@ class AccountFacts:
 
     name: str
     address: str = ""
+    addresses: tuple[str, ...] = ()  # others of its own
     vars: Mapping[str, str] = field(default_factory=dict)
     special_use: Mapping[str, str] | None = None  # None: no server is asked (`explain FILE`)
     timezone: str = "UTC"
@@ -200,7 +201,7 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
         for effect, action in zip(effects, rule.then, strict=False):
             if not effect.leaves:
                 staying.append(effect)
-                if simulated and effect.state != "failed":
+                if simulated and effect.state not in ("failed", "skipped"):
                     message = _after(message, action, effect)
             elif stuck and effect.state in ("planned", "held", "would") and simulated:
                 staying.append(replace(effect, state="skipped", because=f"left where it is: {stuck}"))
@@ -247,6 +248,7 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
         vars=account.vars,
         special_use=account.special_use,
         address=account.address,
+        addresses=account.addresses,
         timezone=account.timezone,
     )
     state: Literal["planned", "held", "would"] = "planned"
@@ -266,6 +268,9 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
             name, arguments, target = action.render(message, context)
         except RenderError as error:
             return [replace(blank, state="failed", because=str(error), leaves=False)]
+        except Declined as declined:
+            effects.append(replace(blank, state="skipped", because=str(declined), leaves=False, once=False))
+            continue
         except UnknownFact as unknown:
             if unknown.unavailable.passing:
                 raise _Answer(Deferred(unknown.unavailable.reason)) from None

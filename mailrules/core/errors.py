@@ -8,6 +8,7 @@
     │   ├── RenderError    a template could not be rendered for this message
     │   └── NotPermitted   the system does not let us, or somebody else holds the lock
     └── ConfigError        the file is wrong; carries every Problem found
+    Declined               not a failure: an action leaves this message alone
 
 Adapters translate what their libraries raise into the first two at their edge.
 """
@@ -42,6 +43,10 @@ class PermanentError(MailrulesError):
 
 class RenderError(PermanentError):
     """A template could not be rendered for one message; the rule has no effects on it."""
+
+
+class Declined(MailrulesError):
+    """An action is not for this message: it is `skipped`; `str()` says why. The rule's others are done."""
 
 
 class NotPermitted(PermanentError):

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailrules.core.compose import Outgoing, forward_message, loop_mark, redirect_message
+from mailrules.core.compose import Outgoing, forward_message, loop_mark, redirect_message, reply_message
 from mailrules.core.errors import PermanentError
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -327,3 +327,33 @@ def test_real_mail() -> None:
             assert str(error).endswith(".")
             continue
         assert sendable(outgoing)
+
+
+# -- replies --------------------------------------------------------------------------------------------
+def replied(raw: bytes = RAW, **arguments: Any) -> Outgoing:
+    given_ = {"to": ["ann@acme.example"], "subject": "Auto: Hello", "text": "I am away.", **arguments}
+    return reply_message(raw, arguments=given_, address=ME, effect_key="KEY234", now=NOW)
+
+
+def test_a_reply_is_what_rfc_3834_asks_for() -> None:
+    """Null return path, one recipient, Auto-Submitted, the thread, its own Date and Message-ID."""
+    outgoing = replied()
+    assert (outgoing.mail_from, outgoing.recipients) == ("", ("ann@acme.example",))
+    message = read(outgoing)
+    assert message["Auto-Submitted"] == "auto-replied" and message["Subject"] == "Auto: Hello"
+    assert (message["From"], message["To"]) == (ME, "ann@acme.example")
+    assert message["In-Reply-To"] == "<1@acme.example>"
+    assert message["References"].split() == ["<0@acme.example>", "<1@acme.example>"]
+    assert message["Message-ID"] == "<KEY234@our.example>" == outgoing.message_id
+    assert message["X-Mailrules-Loop"] == ME and message["Date"]
+    assert message.get_content() == "I am away.\r\n"
+    assert replied() == outgoing, "the same bytes on every try"
+
+
+def test_a_reply_lets_nothing_in() -> None:
+    """Line ends in what is filled in make no headers; an address that is none is refused."""
+    message = read(replied(subject="x\r\nBcc: a@b.example", text="a\r\n.\r\nb\0c ü"))
+    assert message["Bcc"] is None and "Bcc" in message["Subject"]
+    assert message.get_content() == "a\r\n.\r\nbc ü\r\n"
+    with pytest.raises(PermanentError):
+        replied(to=["a@b.example>\r\nRCPT TO:<c@d.example"])

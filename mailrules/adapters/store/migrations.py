@@ -30,7 +30,9 @@ def _to_3(connection: Connection) -> None:
         connection.exec_driver_sql(ddl)
 
 
-_DDL_3: tuple[str, ...] = ()
+_DDL_3: tuple[str, ...] = (
+    "CREATE INDEX effect_reply ON effect (account, rule, target, created_at) WHERE action = 'reply'",
+)
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}
 """`MIGRATIONS[n]` makes version n + 1 out of version n. It says its own DDL: `schema.py` moves on."""

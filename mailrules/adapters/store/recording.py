@@ -15,6 +15,7 @@ from mailrules.adapters.store.effects import chunks, effect_key, insert_effects,
 from mailrules.adapters.store.hands import JUDGING, doing, put_down
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
+from mailrules.adapters.store.replies import Replies
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
 from mailrules.adapters.store.upsert import upsert, upsert_statement
@@ -107,11 +108,14 @@ class Recording(Journal):
             execute_many(connection, _TOLD, [_message(d, place, stamp) for d in decided])
             taken = self._once_taken(connection, account, decided)
             waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
+            replies = Replies(connection, account, at)
             rows: list[dict[str, Any]] = []
             for one in decided:
                 identity = clean(one.identity.identity)
                 for order, planned in enumerate(one.effects):
                     nth = _nth(taken, identity, planned, again=again)
+                    if nth is not None and planned.action == "reply":
+                        planned = replies.once_in_a_while(planned)
                     if nth is not None and not (waiting and _what(one.uid, planned) in waiting):
                         rows.append(
                             self._effect(

@@ -89,11 +89,14 @@ metadata = MetaData()
 # Conditions of partial indexes. SQLite uses one only for a query that has its condition word for word,
 # and does not allow the table's name in the index itself.
 _TROUBLED = "state <> 'judged'"
+_REPLY = "action = 'reply'"
 _OPEN = "state NOT IN ('done', 'would', 'skipped', 'gone')"
 TROUBLED = text(f"message.{_TROUBLED}")
 """Messages that could not be judged."""
 OPEN = text(f"effect.{_OPEN}")
 """Effects somebody still has to do something about."""
+REPLY = text(f"effect.{_REPLY}")
+"""Automatic answers, of which a sender gets one in a while."""
 ONCE = text("once AND state <> 'would'")
 """Effects that happen once per message, rule and target, ever."""
 
@@ -258,6 +261,11 @@ effect = Table(
         "effect_open",
         "state", "account", "mailbox",
         sqlite_where=text(_OPEN), postgresql_where=text(_OPEN),
+    ),
+    Index(
+        "effect_reply",
+        "account", "rule", "target", "created_at",
+        sqlite_where=text(_REPLY), postgresql_where=text(_REPLY),
     ),
     Index("effect_message", "account", "mailbox", "uidvalidity", "uid"),
     Index("effect_identity", "account", "identity"),

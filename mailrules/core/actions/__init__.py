@@ -9,6 +9,7 @@ from mailrules.core.actions.flags import Flag, Mark, Unflag
 from mailrules.core.actions.labels import Label, Unlabel
 from mailrules.core.actions.mailbox import Archive, Copy, Delete, Junk, Move, Trash
 from mailrules.core.actions.note import Keep, Log
+from mailrules.core.actions.reply import Reply
 from mailrules.core.actions.script import Script
 from mailrules.core.actions.send import Forward, Redirect
 from mailrules.core.errors import Path, Report
@@ -29,12 +30,13 @@ TABLE: dict[str, type[Action]] = {
     "unlabel": Unlabel,
     "forward": Forward,
     "redirect": Redirect,
+    "reply": Reply,
     "script": Script,
     "log": Log,
     "keep": Keep,
 }
 
-_TO_COME = frozenset({"reply", "webhook", "save", "assign"})
+_TO_COME = frozenset({"webhook", "save", "assign"})
 
 
 def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext) -> tuple[Action, ...]:

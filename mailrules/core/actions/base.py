@@ -43,6 +43,7 @@ class RenderContext:
     vars: Mapping[str, str] = field(default_factory=dict)
     special_use: Mapping[str, str] | None = None  # "\\Archive" -> mailbox; None: no server (explain FILE)
     address: str = ""  # the account's own address
+    addresses: tuple[str, ...] = ()  # others of its own: what it sends as, its user name
     timezone: str = "UTC"  # name of settings.timezone
 
 
@@ -75,7 +76,7 @@ class Action(BaseModel):
         return frozenset()
 
     def render(self, message: Message, context: RenderContext) -> tuple[str, dict[str, Any], str]:
-        """(action, arguments, target) in long form. Raises RenderError, or MissingFact/UnknownFact."""
+        """(action, arguments, target) in long form. Raises RenderError, Declined, MissingFact/UnknownFact."""
         raise NotImplementedError
 
     def changes(self) -> frozenset[str]:
@@ -161,4 +162,5 @@ class Effects(Protocol):
     def delete(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]: ...
     def forward(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand: ...
     def redirect(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand: ...
+    def reply(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand: ...
     def script(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand: ...

@@ -149,6 +149,7 @@ CREATE INDEX effect_identity ON effect (account, identity);
 CREATE INDEX effect_message ON effect (account, mailbox, uidvalidity, uid);
 CREATE UNIQUE INDEX effect_once ON effect (account, identity, rule, action, target, again) WHERE once AND state <> 'would';
 CREATE INDEX effect_open ON effect (state, account, mailbox) WHERE state NOT IN ('done', 'would', 'skipped', 'gone');
+CREATE INDEX effect_reply ON effect (account, rule, target, created_at) WHERE action = 'reply';
 CREATE INDEX effect_run ON effect (run);
 CREATE INDEX message_identity ON message (account, identity);
 CREATE INDEX message_troubled ON message (state, account, mailbox) WHERE state <> 'judged';

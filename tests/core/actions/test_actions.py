@@ -28,7 +28,7 @@ def test_table_is_whole() -> None:
     [
         ("kep", "Did you mean 'keep'?"),
         ({"moov": "A"}, "Did you mean 'move'?"),
-        ("reply", "not there yet"),
+        ("webhook", "not there yet"),
         ({"move": "A", "stop": True}, "its own line"),
         ({}, "expected an action"),
         (None, "found nothing"),
