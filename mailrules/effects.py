@@ -106,6 +106,40 @@ class WorkerEffects:
             self._connection.reselect(self._mailbox)
         return found
 
+    def originals(self, copies: Mapping[int, tuple[str, Mapping[str, Any]]]) -> set[int]:
+        found: set[int] = set()
+        try:
+            for name in {str(place["mailbox"]) for _, place in copies.values()}:
+                asked = {key: c for key, c in copies.items() if c[1]["mailbox"] == name}
+                found |= self._there(name, asked)
+            for key in copies.keys() - found:
+                identity, place = copies[key]
+                found |= (
+                    self._there(str(place["or"]), {key: (identity, {"uid": 0})}) if place["or"] else set()
+                )
+        finally:
+            self._connection.reselect(self._mailbox)
+        return found
+
+    def _there(self, name: str, copies: Mapping[int, tuple[str, Mapping[str, Any]]]) -> set[int]:
+        """Those whose original is in this mailbox; uid 0: wherever in it."""
+        try:
+            there = self._connection.select(name, read_only=True)
+        except NoSuchMailbox:
+            return set()
+        known = there.identities({c[1]["uid"] for c in copies.values() if c[1]["uid"]})
+        found = set()
+        for key, (identity, place) in copies.items():
+            if place["uid"]:
+                known_as = known.get(place["uid"])
+                same = there.uidvalidity == place["uidvalidity"]
+                present = same and known_as is not None and known_as.identity == identity
+            else:
+                present = bool(there.find(identity))
+            if present:
+                found.add(key)
+        return found
+
     # -- the world outside --------------------------------------------------------------------------
     def forward(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
         return self._send_on(forward_message, target, arguments)

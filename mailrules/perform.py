@@ -169,18 +169,22 @@ class Performer:
     def _hold(self, rows: list[EffectRow]) -> list[EffectRow]:
         """Effects of a rule that a person has paused are held; gives the others."""
         why = {rule: self.paused(rule) for rule in {row.rule for row in rows}}
-        # Past its commit point an effect can't be held; it stays as it is until the pause ends.
-        held = [row for row in rows if why[row.rule] and row.state != "commit"]
+        # Past its commit point an effect can't be held; it stays as it is until the pause ends. An undo is
+        # what a person asked for, of a paused rule most likely.
+        held = [row for row in rows if why[row.rule] and row.undoes is None and row.state != "commit"]
         if held:
             because = {row.id: Outcome("held", {"because": why[row.rule]}) for row in held}  # type: ignore[arg-type]
             self._end(held, because)
-        return [row for row in rows if not why[row.rule]]
+        return [row for row in rows if not why[row.rule] or row.undoes is not None]
 
     def _at_once(self, rows: list[EffectRow]) -> None:
         """A set with one command: intent for all, the act, how each ended."""
         action, arguments = rows[0].action, rows[0].arguments
         evidence: Mapping[str, Any] = {}
         try:
+            rows = self._proven(rows)
+            if not rows:
+                return
             if action in MOVES or action == "copy":
                 evidence = self.world.destination(arguments["mailbox"])
         except PermanentError as error:
@@ -200,6 +204,17 @@ class Performer:
                     raise
                 except TransientError as error:
                     self._put_off([now[row.id] for row in rows], error)
+
+    def _proven(self, rows: list[EffectRow]) -> list[EffectRow]:
+        """A copy is taken away by an undo only while its original is there; gives those that may be."""
+        copies = [row for row in rows if "original" in row.detail]
+        if not copies:
+            return rows
+        proven = self.world.originals({row.id: (row.identity, row.detail["original"]) for row in copies})
+        lone = [row for row in copies if row.id not in proven]
+        alone = Outcome("failed", {"error": "the original is not there any more: this may be the last copy"})
+        self._end(lone, {row.id: alone for row in lone})
+        return [row for row in rows if "original" not in row.detail or row.id in proven]
 
     def _put_off(self, rows: Sequence[EffectRow], error: TransientError) -> None:
         """What failed for these alone is tried again later, and the others go on.

@@ -41,6 +41,10 @@ class World(Effects, Protocol):
     def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
         """Which of these messages have come to the destination since: identity -> UID."""
 
+    def originals(self, copies: Mapping[int, tuple[str, Mapping[str, Any]]]) -> set[int]:
+        """Of copies (key -> identity, where the original was, and may be meanwhile), those whose original is
+        there."""
+
     def remove(self, targets: Sequence[EffectTarget]) -> Mapping[int, Outcome]:
         """Take messages out whose copy in the destination is proven."""
 

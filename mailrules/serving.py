@@ -14,6 +14,7 @@ from mailrules.core.errors import TransientError
 from mailrules.house import House
 from mailrules.planning import Event, Planned, Planner, Selection
 from mailrules.service import Service
+from mailrules.undoing import Undoer, UndoSelection
 
 
 def register(server: ControlServer, service: Service) -> None:
@@ -30,6 +31,7 @@ def register(server: ControlServer, service: Service) -> None:
     server.register("status", lambda _: operations.status(house.store, live=live(service)))
     server.register("reload", lambda _: service.reload())
     server.register("apply", lambda arguments: apply(house, arguments))
+    server.register("undo", lambda arguments: undoer_of(house, arguments).undo())
 
 
 def names_of(house: House) -> operations.Names:
@@ -75,6 +77,26 @@ def apply(house: House, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]
     yield from as_events(
         planner,
         planner.apply(over_brakes=bool(arguments.get("over_brakes")), again=bool(arguments.get("again"))),
+    )
+
+
+def undoer_of(house: House, arguments: Mapping[str, Any]) -> Undoer:
+    """An Undoer from what a request carries: the fields of `UndoSelection`."""
+    run = arguments.get("run")
+    message_id = arguments.get("message_id")
+    return Undoer(
+        house,
+        UndoSelection(
+            ids=tuple(int(id_) for id_ in arguments.get("ids") or ()),
+            run=run if isinstance(run, int) else None,
+            rules=_names(arguments.get("rules")),
+            message_id=message_id if isinstance(message_id, str) else None,
+            accounts=_names(arguments.get("accounts")),
+            mailboxes=_names(arguments.get("mailboxes")),
+            since=_moment(arguments.get("since")),
+            until=_moment(arguments.get("until")),
+            force=bool(arguments.get("force")),
+        ),
     )
 
 
@@ -127,6 +149,10 @@ def exit_status(result: Mapping[str, Any]) -> int:
     if troubles or result["braked"] or (result["errors"] and not result["passing"]):
         return 1
     return 75 if result["errors"] or result["deferred"] or result["states"].get("later") else 0
+
+
+def _moment(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": (RULES, "Say for messages which rules match, which do not, and why."),
     "test": (RULES, "Run the tests of rules that the file has."),
     "log": (MAIL, "Show what was done, and what waits."),
+    "undo": (MAIL, "Take back what was done: moves, copies and flags (asks first)."),
     "status": (MAIL, "Show how accounts and rules are doing, and what needs a decision."),
     "retry": (MAIL, "Try effects again that failed or whose outcome is unknown."),
     "skip": (MAIL, "Do without effects that failed, are held or unknown."),

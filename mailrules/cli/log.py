@@ -143,13 +143,20 @@ class Lines:
                 (f" {entry['rule'] or '–'}: {output.what(entry['action'], entry['arguments'])}", ""),
                 (f" · {entry['account']}/{entry['mailbox']}", "dim"),
                 (f" · {entry['subject'] or '(no subject)'}", ""),
+                (f" · undone by {entry['undone']}" if entry["undone"] else "", "yellow"),
+                (_undoes(entry), "yellow"),
                 ("" if terminal or not reason else f" · {reason}", ""),
             ]
         )
         if terminal and reason:
             output.say(f"{'':16}{reason}", style=output.STYLES[entry["state"]])
         if self._verbose:
-            output.line([(f"{'':16}uid {entry['uid']} {entry['message_id'] or ''} {entry['detail']}", "dim")])
+            which = f"run {entry['run']} uid {entry['uid']} {entry['message_id'] or ''}"
+            output.line([(f"{'':16}{which} {entry['detail']}", "dim")])
+
+
+def _undoes(entry: dict[str, Any]) -> str:
+    return f" · takes back {entry['detail']['undoes']}" if "undoes" in entry["detail"] else ""
 
 
 def _reason(entry: dict[str, Any]) -> str:

@@ -47,10 +47,11 @@ from mailrules.adapters.store.rows import (
     Troubled,
 )
 from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
+from mailrules.adapters.store.undoing import PlannedUndo, Recorded, Undoing, taken_back
 from mailrules.adapters.store.upsert import upsert
 
 
-class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog):
+class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog, Undoing):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
     def __init__(self, database: Database, instance: str) -> None:
@@ -154,6 +155,8 @@ __all__ = [
     "LogQuery",
     "MailboxRow",
     "PauseRow",
+    "PlannedUndo",
+    "Recorded",
     "Resynced",
     "Room",
     "RuleHits",
@@ -167,5 +170,6 @@ __all__ = [
     "covering",
     "doing",
     "in_words",
+    "taken_back",
     "timestamp",
 ]

@@ -30,6 +30,7 @@ from mailrules.adapters.store.mailboxes import is_
 from mailrules.adapters.store.memory import Memory
 from mailrules.adapters.store.rows import EffectRow, State
 from mailrules.adapters.store.schema import OPEN, TROUBLED, effect, message
+from mailrules.adapters.store.undoing import note_undone
 from mailrules.core.errors import TransientError
 from mailrules.core.retry import LONGEST_WAIT
 
@@ -192,6 +193,8 @@ class Journal(Memory):
                     rows = self._move(connection, known, sources, to, at, detail or {}, next_try)
                 else:
                     rows = self._set(connection, ids, sources, to, at, detail, next_try)
+                if to == "done":
+                    note_undone(connection, rows)
                 if hand and rows:
                     of = rows[0]
                     if to == "intent":

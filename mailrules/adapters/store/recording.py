@@ -112,6 +112,7 @@ class Recording(Journal):
             rows: list[dict[str, Any]] = []
             for one in decided:
                 identity = clean(one.identity.identity)
+                flags = _Flags(one.identity.flags)
                 for order, planned in enumerate(one.effects):
                     nth = _nth(taken, identity, planned, again=again)
                     if nth is not None and planned.action == "reply":
@@ -122,6 +123,7 @@ class Recording(Journal):
                                 planned, run=run, place=place, uid=one.uid, order=order, again=nth,
                                 identity=identity, at=at,
                             )
+                            | flags.changed_by(planned)
                         )  # fmt: skip
             insert_effects(connection, rows)
             settle(connection, account, mailbox, uidvalidity, judged, high_uid=high_uid)
@@ -273,6 +275,31 @@ def _message(one: Decided, place: Mapping[str, Any], stamp: int | None) -> dict[
         "state": "judged",
         "recorded_at": stamp,
     }
+
+
+class _Flags:
+    """A message's flags, effect after effect, so that undo knows what each of them changed."""
+
+    def __init__(self, flags: Iterable[str] | None) -> None:
+        self._before = flags
+        self._now: set[str] | None = None
+
+    def changed_by(self, planned: PlannedEffect) -> dict[str, Any]:
+        """`detail` with the flags it changes, where that is not all that it names."""
+        if planned.action not in ("flag", "unflag") or planned.state not in ("planned", "held"):
+            return {}
+        if self._now is None:
+            self._now = {flag.lower() for flag in self._before or ()}
+        setting = planned.action == "flag"
+        named = planned.arguments["flags"]
+        changed = [flag for flag in named if (flag.lower() in self._now) != setting]
+        if planned.state == "planned":
+            for flag in changed:
+                (self._now.add if setting else self._now.discard)(flag.lower())
+        if len(changed) == len(named):
+            return {}
+        because = {"because": planned.because} if planned.because else {}
+        return {"detail": because | {"changed": changed}}
 
 
 def _nth(

@@ -180,3 +180,4 @@ class LogQuery:
     run: int | None = None
     ids: tuple[int, ...] = ()
     limit: int | None = None
+    until: datetime | None = None

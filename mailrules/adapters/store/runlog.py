@@ -35,14 +35,14 @@ class RunLog:
     def log(self, query: LogQuery = EVERYTHING) -> Iterator[Log]:
         """The effects that a query selects, oldest first."""
         if query.limit is not None:
-            newest = _filtered(query).order_by(effect.c.id.desc()).limit(query.limit)
+            newest = filtered(query).order_by(effect.c.id.desc()).limit(query.limit)
             with self._database.read() as connection:
                 rows = [as_json(r) for r in connection.execute(newest).mappings()]
             yield from reversed(rows)
             return
         last = 0
         while True:
-            page = _filtered(query).where(effect.c.id > last).order_by(effect.c.id).limit(PAGE)
+            page = filtered(query).where(effect.c.id > last).order_by(effect.c.id).limit(PAGE)
             with self._database.read() as connection:
                 rows = [as_json(r) for r in connection.execute(page).mappings()]
             yield from rows
@@ -61,7 +61,7 @@ class RunLog:
             seen = connection.scalar(select(func.max(effect.c.change))) or 0
         yield from self.log(query)
         while wait():
-            query_ = _filtered(query).where(effect.c.change > seen).order_by(effect.c.change, effect.c.id)
+            query_ = filtered(query).where(effect.c.change > seen).order_by(effect.c.change, effect.c.id)
             with self._database.read() as connection:
                 rows = list(connection.execute(query_).mappings())
             for row in rows:
@@ -162,7 +162,8 @@ def _joined() -> Select[Any]:
     )
 
 
-def _filtered(query: LogQuery) -> Select[Any]:
+def filtered(query: LogQuery) -> Select[Any]:
+    """Effects that a query selects, each with its message's Message-ID and subject."""
     selected = _joined()
     for column, values in (
         (effect.c.rule, query.rules),
@@ -178,6 +179,8 @@ def _filtered(query: LogQuery) -> Select[Any]:
         selected = selected.where(effect.c.state.in_(sorted(states)))
     if query.since is not None:
         selected = selected.where(effect.c.changed_at >= query.since)
+    if query.until is not None:
+        selected = selected.where(effect.c.changed_at < query.until)
     if query.message_id is not None:
         selected = selected.where(_same_message_id(query.message_id))
     if query.run is not None:
