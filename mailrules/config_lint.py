@@ -70,13 +70,6 @@ def _auth(
 
 def _not_yet(rule: Rule, index: int, report: Report) -> None:
     """What this version reads and does not do yet must not look as if it were done."""
-    if rule.schedule is not None:
-        report.warning(
-            ("rules", index, "schedule"),
-            "this version does not run schedules yet. "
-            f"`mailrules apply --yes --rule '{rule.name}'` from cron does the same.",
-            at="key",
-        )
     if rule.limits.per_run is not None or rule.limits.per_hour is not None:
         report.warning(
             ("rules", index, "limits"),

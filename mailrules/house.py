@@ -16,7 +16,7 @@ from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Store, StoreError, covering, in_words
 from mailrules.config import Account, Config
-from mailrules.core.decision import AccountFacts, Situation, rules_for
+from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.rule import Rule
 from mailrules.core.ruleset import RuleSet
@@ -96,10 +96,36 @@ class House:
                 *buried.found_out,
             )
         self.keep_rules()
+        self.keep_schedules()
 
     def keep_rules(self) -> None:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were."""
         self.store.keep_rules((rule.revision, rule.name, rule.text) for rule in self.config.rules)
+
+    def keep_schedules(self) -> None:
+        """What has a schedule now, with the moment from which it is counted (SPEC section 6)."""
+        zone = self.config.settings.timezone_name
+        wanted = {
+            (rule.name, account): (rule.schedule.text, zone)
+            for account in self.config.accounts
+            for rule in self.scheduled_rules(account)
+            if rule.schedule is not None
+        }
+        self.store.keep_schedules(wanted, at=clock.now())
+
+    def scheduled_rules(self, account: str) -> list[Rule]:
+        """The enabled rules with a schedule that are for this account, in the file's order."""
+        return [
+            rule
+            for rule in self.config.rules
+            if rule.schedule is not None and rule.enabled and concerns(rule, account)
+        ]
+
+    def mailboxes_of(self, rule: Rule, account: str, connection: Connection) -> list[str]:
+        """The mailboxes that a scheduled rule runs over: the watched ones, or what it names."""
+        if rule.mailboxes is None:
+            return list(self.state(account).watched)
+        return named_mailboxes(rule.mailboxes, [m.name for m in connection.mailboxes() if m.selectable])
 
     def account(self, name: str) -> Account:
         return self.config.accounts[name]

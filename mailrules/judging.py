@@ -69,6 +69,7 @@ class Judge:
     history: History | None = None
     decide: Callable[[Sequence[Rule], Message, Situation], Decision | Needs | Deferred] = decide
     keep: bool = False
+    searched: bool = False  # SEARCH was asked already, over the whole mailbox
 
     def search(self, now: datetime) -> Search:
         """What may leave messages out before anything is fetched (SPEC section 3, SEARCH)."""
@@ -96,7 +97,7 @@ class Judge:
         if not uids:
             return judged
         wanted: Sequence[int] = uids
-        search = self.search(now)
+        search = Everything() if self.searched else self.search(now)
         if not isinstance(search, Everything) and (self.trust_search or len(uids) >= WORTH_A_SEARCH):
             found = mailbox.search(search, UidSet(uids))
             judged.left_out = set(uids) - found

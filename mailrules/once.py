@@ -1,4 +1,5 @@
-"""`run --once`: sweep every watched mailbox of every account once, in parallel, and end."""
+"""`run --once`: sweep every watched mailbox of every account once, in parallel, then run the scheduled
+rules that are due, and end."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.house import House
 from mailrules.run import RunResult
+from mailrules.scheduled import Outcome, ScheduledRules
 
 log = logging.getLogger("mailrules.run")
 
@@ -22,6 +24,7 @@ class OnceResult:
 
     account: str
     mailboxes: dict[str, RunResult] = field(default_factory=dict)
+    scheduled: list[Outcome] = field(default_factory=list)
     errors: list[tuple[str, MailrulesError]] = field(default_factory=list)
 
 
@@ -56,6 +59,11 @@ def _account(house: House, account: str) -> OnceResult:
             except PermanentError as error:  # this mailbox; the others may be fine
                 log.error("%s/%s: %s", account, name, error)
                 result.errors.append((f"{account}/{name}", error))
+        rules = ScheduledRules(house, account, wait=True)
+        result.scheduled += rules.run(connection)
+        result.errors += [
+            (f"{account}/{o.mailbox}", PermanentError(o.braked)) for o in result.scheduled if o.braked
+        ]
     except (TransientError, PermanentError) as error:
         log.error("%s: %s", account, error)
         result.errors.append((account, error))

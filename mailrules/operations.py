@@ -17,6 +17,8 @@ from mailrules import clock
 from mailrules.adapters.store import LogQuery, Store, in_words, timestamp
 from mailrules.control import ControlClient, ControlServer, connect
 from mailrules.core.errors import PermanentError
+from mailrules.core.rule import Schedule
+from mailrules.core.timetable import due_time, zone_of
 from mailrules.state import State, StateLocked
 
 Event = dict[str, Any]
@@ -176,6 +178,7 @@ def status(store: Store, *, live: Live | None = None, names: Names | None = None
     paused = store.paused()
     hits = {h.rule: h for h in store.rule_hits()}
     held = store.held_by_rule()
+    schedules = _schedules(store, now)
     room = store.room()
     return {
         "worker": dict(live.worker) if live is not None else None,
@@ -189,6 +192,7 @@ def status(store: Store, *, live: Live | None = None, names: Names | None = None
                 "last_hit": timestamp(hits[name].last_at) if name in hits else None,
                 "paused": bool({"*", f"rule:{name}"} & paused),
                 "held": held.get(name, 0),
+                "schedule": schedules.get(name),
             }
             for name in sorted(rules | set(hits))
         ],
@@ -212,6 +216,22 @@ def status(store: Store, *, live: Live | None = None, names: Names | None = None
             for t in store.troubled("quarantined")
         ],
     }
+
+
+def _schedules(store: Store, now: datetime) -> dict[str, Event]:
+    """Of each scheduled rule: its schedule, its last run and its next, over all accounts."""
+    found: dict[str, Event] = {}
+    for row in store.schedules():
+        told = found.setdefault(
+            row.rule,
+            {"schedule": row.schedule, "running": False, "last": None, "next": None, "trouble": None},
+        )
+        due = due_time(Schedule.of(row.schedule), row.since, now, zone_of(row.timezone))
+        told["running"] = told["running"] or row.begun_at is not None
+        told["last"] = max(filter(None, (told["last"], timestamp(row.last_at))), default=None)
+        told["next"] = min(filter(None, (told["next"], timestamp(due))), default=None)
+        told["trouble"] = told["trouble"] or (f"{row.account}: {row.trouble}" if row.trouble else None)
+    return found
 
 
 def _account(

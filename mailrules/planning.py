@@ -17,6 +17,7 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Decided, EffectRow
+from mailrules.core.brakes import takes_most
 from mailrules.core.decision import Decision, as_json, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.rule import Rule
@@ -31,8 +32,6 @@ ONE_BY_ONE = 40
 """The same where there are scripts or mail to be sent among them."""
 TOGETHER = 2500
 """Messages recorded, then acted on together: large enough for sets of hundreds, done in a second or so."""
-BRAKE_SIZE = 100
-"""Mailboxes of more messages than this have the brake of SPEC section 7: not more than half may leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +174,12 @@ class Planner:
     def _rules(self, account: str, mailbox: str) -> tuple[Rule, ...]:
         """The chosen rules; with them, the earlier rules that `stop`: what those protect is left alone."""
         chosen = self.selection.rules
-        rules = rules_for(
-            self.house.config.rules, account, mailbox, scheduled=bool(chosen) or self.selection.scheduled
-        )
-        if not chosen:
-            return rules
+        rules = rules_for(self.house.config.rules, account, mailbox, scheduled=True)
+        if mailbox not in (*self.selection.mailboxes, *self.house.state(account).watched):
+            # Only scheduled rules that name it come here.
+            chosen = tuple(r.name for r in self._scheduled(account) if r.mailboxes is not None)
+        elif not chosen:
+            return tuple(r for r in rules if r.schedule is None or self.selection.scheduled)
         return tuple(
             rule if rule.name in chosen else replace(rule, then=())
             for place, rule in enumerate(rules)
@@ -198,11 +198,27 @@ class Planner:
         chosen = self.selection.rules
         return any(not chosen or name in chosen for name in decision.matched)
 
-    def _mailboxes(self, account: str) -> Sequence[str]:
-        return self.selection.mailboxes or self.house.state(account).watched
+    def _scheduled(self, account: str) -> list[Rule]:
+        """The scheduled rules that are asked for."""
+        chosen = self.selection.rules
+        return [
+            rule
+            for rule in self.house.scheduled_rules(account)
+            if rule.name in chosen or (self.selection.scheduled and not chosen)
+        ]
+
+    def _mailboxes(self, account: str, connection: Connection) -> Sequence[str]:
+        """Those that are asked for; else the watched ones, and what the scheduled rules run over."""
+        if self.selection.mailboxes:
+            return self.selection.mailboxes
+        names = list(self.house.state(account).watched)
+        for rule in self._scheduled(account):
+            found = self.house.mailboxes_of(rule, account, connection)
+            names += [name for name in found if connection.listing.get(name) is not None]
+        return tuple(dict.fromkeys(names))
 
     def _plan_account(self, account: str, connection: Connection) -> Iterator[Event]:
-        for name in self._mailboxes(account):
+        for name in self._mailboxes(account, connection):
             mailbox = connection.select(name, read_only=True)
             yield from self._survey(account, mailbox, mailbox.uids())
 
@@ -255,7 +271,7 @@ class Planner:
     def _apply_account(
         self, account: str, connection: Connection, *, over_brakes: bool, again: bool
     ) -> Iterator[Event]:
-        for name in self._mailboxes(account):
+        for name in self._mailboxes(account, connection):
             if self._stopping():
                 return
             self.house.finish(account, connection, name)
@@ -271,7 +287,7 @@ class Planner:
                     found.append(event)
                 yield event
             leaving = sum(any(e.leaves and e.state == "planned" for e in p.decision.effects) for p in found)
-            if len(total) > BRAKE_SIZE and leaving * 2 > len(total) and not over_brakes:
+            if takes_most(leaving=leaving, there=len(total)) and not over_brakes:
                 self.summary.braked.append(
                     f"{account}/{name}: {leaving} of {len(total)} messages would leave the mailbox. "
                     "Nothing was done there; if that is what you want, say --over-brakes."

@@ -17,6 +17,7 @@ from mailrules.config import Config
 from mailrules.house import House, is_glob
 from mailrules.outage import Outage
 from mailrules.poller import Poller
+from mailrules.schedule import Alarm, ScheduledWorker
 from mailrules.worker import LoginGate, Watcher
 
 log = logging.getLogger("mailrules.service")
@@ -163,6 +164,8 @@ class Service:
         self.poller = Poller()
         self.outage = Outage()
         self.desks: dict[str, AccountDesk] = {}
+        self.alarm = Alarm()
+        self._scheduled: dict[str, ScheduledWorker] = {}
         self.started = clock.now()
         self._tidied = clock.timer() - 86400 + 600  # not while everything starts
         self._clock_lock = threading.Lock()
@@ -176,6 +179,7 @@ class Service:
         self.poller.start()
         for name in self.house.config.accounts:
             self._open_desk(name)
+        self._lay_out_schedules()
 
     def stop(self, *, grace: float = 8.0) -> bool:
         """Finish the step at hand, log out, end. True if nothing had to be cut off.
@@ -187,6 +191,7 @@ class Service:
         for desk in list(self.desks.values()):
             desk.stopping = True
         clean = self.poller.stop(grace=grace, patience=5.0)
+        self.alarm.stop()
         clean = self.house.errands.wait(until - clock.timer()) and clean
         try:
             self.house.store.let_go_of_all()
@@ -198,6 +203,22 @@ class Service:
         desk = AccountDesk(self, name)
         self.desks[name] = desk
         desk.start()
+
+    def _lay_out_schedules(self, changed: Sequence[str] = ()) -> None:
+        """Each account with scheduled rules has somebody who runs them; all of them look what is due."""
+        wanted = {name for name in self.house.config.accounts if self.house.scheduled_rules(name)}
+        for name in [name for name in self._scheduled if name not in wanted or name in changed]:
+            self._scheduled.pop(name).leave()
+        for scheduled in self._scheduled.values():
+            self.poller.ask(scheduled)
+        for name in sorted(wanted - self._scheduled.keys()):
+            self._scheduled[name] = ScheduledWorker(name, self, self.poller)
+            self.poller.add(self._scheduled[name])
+
+    def gate(self, account: str) -> LoginGate | None:
+        """Through which an account's connections go while its login is in doubt; None: it is gone."""
+        desk = self.desks.get(account)
+        return None if desk is None else desk.gate
 
     def opening(self, host: str) -> Callable[[], None] | None:
         """A place among the connections being opened to a host, or None. Call the answer to give it back."""
@@ -222,6 +243,7 @@ class Service:
         with self._lock:
             self.house.config = new
         self.house.keep_rules()
+        self.house.keep_schedules()
         changed = [name for name in old.accounts if new.accounts.get(name) != old.accounts[name]]
         for name in changed:
             self.desks.pop(name).stop()
@@ -231,6 +253,7 @@ class Service:
                 self._open_desk(name)
             else:
                 self.desks[name].gate.reset()
+        self._lay_out_schedules(changed)
         log.info("configuration read again: %d accounts, %d rules", len(new.accounts), len(new.rules))
         return {"accounts": len(new.accounts), "rules": len(new.rules), "changed": changed}
 
@@ -239,6 +262,8 @@ class Service:
         for desk in list(self.desks.values()):
             for watcher in list(desk.watchers):
                 self.poller.ask(watcher)
+        for scheduled in list(self._scheduled.values()):
+            self.poller.ask(scheduled)
 
     def _wake_account(self, account: str) -> None:
         """An errand ended while nobody waited for it: its message may go on."""
@@ -279,6 +304,7 @@ class Service:
                 )
                 log.warning("the clock was set by %+.0f s; %d waits are set with it", step, moved)
                 self.wake()
+                self.alarm.look()
             self._clock_offset, self._clock_minded = now.timestamp() - timer, timer
 
     def healthy(self) -> bool:

@@ -478,10 +478,8 @@ def test_unwatched_mailbox() -> None:
 
 
 def test_what_is_not_done_yet_is_said() -> None:
-    """`schedule` and `limits` are read but not done by this version, and that is a warning at their place."""
-    text = ACCOUNT + "rules:\n  - {name: a, when: always, then: [keep], schedule: {every: 1d}}\n"
-    assert "4:43: this version does not run schedules" in config.parse(text).warnings[0]
-    text = text.replace("schedule: {every: 1d}", "limits: {per_hour: 5}")
+    """`limits` are read but not done by this version, and that is a warning at their place."""
+    text = ACCOUNT + "rules:\n  - {name: a, when: always, then: [keep], limits: {per_hour: 5}}\n"
     assert "limits" in config.parse(text).warnings[0]
 
 

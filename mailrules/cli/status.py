@@ -27,6 +27,7 @@ def command(common: Common) -> int:
     _room(status)
     _accounts(status)
     _rules(status)
+    _schedules(status)
     _decisions(status)
     return 0
 
@@ -101,6 +102,28 @@ def _rules(status: dict[str, Any]) -> None:
         ],
         right=("hits", "held"),
     )
+
+
+def _schedules(status: dict[str, Any]) -> None:
+    scheduled = [rule for rule in status["rules"] if rule["schedule"]]
+    if not scheduled:
+        return
+    output.say("")
+    output.table(
+        ("scheduled rule", "schedule", "last run", "next run"),
+        [
+            (
+                rule["rule"],
+                rule["schedule"]["schedule"],
+                output.moment(rule["schedule"]["last"]),
+                "running" if rule["schedule"]["running"] else output.moment(rule["schedule"]["next"]),
+            )
+            for rule in scheduled
+        ],
+    )
+    for rule in scheduled:
+        if rule["schedule"]["trouble"]:
+            output.say(f"  {rule['rule']}: {rule['schedule']['trouble']}", style="yellow")
 
 
 def _decisions(status: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import Any, Literal
 
 from mailrules.core.actions.base import Action, PlannedEffect, RenderContext
@@ -112,6 +113,35 @@ def rules_for(
         and _mailbox_named(rule.mailboxes, mailbox)
         and (scheduled or rule.schedule is None or rule.on_new)
     )
+
+
+def protectors(rules: Iterable[Rule], rule: Rule, account: str, mailbox: str) -> tuple[Rule, ...]:
+    """The earlier rules that keep mail from a scheduled one: enabled, unscheduled, and they `stop`.
+
+    They do nothing themselves, and they protect what a person brought back, too.
+    """
+    earlier = takewhile(lambda other: other.name != rule.name, rules)
+    return tuple(
+        replace(other, then=(), on_return="apply")
+        for other in rules_for(earlier, account, mailbox)
+        if other.stop and other.enabled and not other.dry_run and other.schedule is None
+    )
+
+
+def concerns(rule: Rule, account: str) -> bool:
+    """Whether a rule is for this account."""
+    return _names(rule.accounts, account)
+
+
+def named_mailboxes(patterns: Iterable[str], listed: Sequence[str]) -> list[str]:
+    """The mailboxes that a rule's `mailboxes` name: literal names, and those listed that a glob matches."""
+    names: list[str] = []
+    for pattern in patterns:
+        if pattern in listed or not any(c in pattern for c in "*?["):
+            names.append("INBOX" if pattern.upper() == "INBOX" else pattern)
+        else:
+            names += [name for name in listed if _mailbox_named((pattern,), name)]
+    return list(dict.fromkeys(names))
 
 
 def _names(patterns: tuple[str, ...] | None, name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal
 from mailrules.core.actions.base import Action
 from mailrules.core.conditions.base import Condition
 from mailrules.core.message import Fact
+from mailrules.core.values import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,26 @@ class Schedule:
 
     every: float | None = None
     cron: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As the journal keeps it, and as people are told: `every 90s`, `cron 0 3 * * mon`."""
+        return f"cron {self.cron}" if self.every is None else f"every {_span(self.every)}"
+
+    @classmethod
+    def of(cls, text: str) -> Schedule:
+        """What `text` gave."""
+        kind, _, value = text.partition(" ")
+        return cls(cron=value) if kind == "cron" else cls(every=parse_duration(value).total_seconds())
+
+
+def _span(seconds: float) -> str:
+    """In the largest unit that it is a whole number of."""
+    units = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60))
+    for unit, length in units:
+        if not seconds % length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 @dataclass(frozen=True, slots=True)

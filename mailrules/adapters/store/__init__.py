@@ -29,7 +29,7 @@ from mailrules.adapters.store.desk import JUDGE, covering, in_words
 from mailrules.adapters.store.effects import LARGEST_SET
 from mailrules.adapters.store.generation import FILE as GENERATION
 from mailrules.adapters.store.generation import Generation
-from mailrules.adapters.store.hands import ACTING, JUDGING, Hands, doing
+from mailrules.adapters.store.hands import ACTING, JUDGING, SCHEDULED, Hands, doing
 from mailrules.adapters.store.journal import Fenced
 from mailrules.adapters.store.mailboxes import Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
@@ -47,11 +47,12 @@ from mailrules.adapters.store.rows import (
     Troubled,
 )
 from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
+from mailrules.adapters.store.schedules import ScheduleRow, Schedules
 from mailrules.adapters.store.undoing import PlannedUndo, Recorded, Undoing, taken_back
 from mailrules.adapters.store.upsert import upsert
 
 
-class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog, Undoing):
+class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog, Schedules, Undoing):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
     def __init__(self, database: Database, instance: str) -> None:
@@ -147,6 +148,7 @@ __all__ = [
     "JUDGE",
     "JUDGING",
     "LARGEST_SET",
+    "SCHEDULED",
     "STATES",
     "Buried",
     "Decided",
@@ -160,6 +162,7 @@ __all__ = [
     "Resynced",
     "Room",
     "RuleHits",
+    "ScheduleRow",
     "State",
     "Store",
     "StoreBroken",

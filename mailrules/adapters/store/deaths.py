@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, select, union, update
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.desk import Desk
 from mailrules.adapters.store.effects import chunks
-from mailrules.adapters.store.hands import JUDGING
+from mailrules.adapters.store.hands import JUDGING, SCHEDULED
 from mailrules.adapters.store.journal import UNFINISHED
 from mailrules.adapters.store.mailboxes import add_ranges, is_
 from mailrules.adapters.store.schema import OPEN, effect, in_hand, message, meta
@@ -77,27 +77,34 @@ class Deaths(Desk):
                 (_Place(h.account, h.mailbox, h.uidvalidity), UidSet.parse(h.uids), h.hand) for h in hands
             ]
             places: dict[_Place, UidSet] = {}
-            for place, uids, _ in held:
-                places[place] = places.get(place, UidSet()) | uids
+            old: dict[_Place, UidSet] = {}  # judged by a schedule, and not new
+            for place, uids, hand in held:
+                among = old if hand == SCHEDULED else places
+                among[place] = among.get(place, UidSet()) | uids
             alone = {(place, uids.highest): hand for place, uids, hand in held if len(uids) == 1}
             tried = [(key, hand) for key, hand in alone.items() if self._deaths(connection, *key)]
             for place, uids in places.items():
                 self._suspect(connection, place, list(uids), at)
+            for place, uids in old.items():
+                self._suspect(connection, place, list(uids), at, new=False)
             found_out = None
             if len(tried) == 1:  # suspects are tried one at a time; were there more, none would be named
                 ((place, uid), hand) = tried[0]
-                self._find_out(connection, place, uid, judging=hand == JUDGING, at=at)
+                self._find_out(connection, place, uid, judging=hand in (JUDGING, SCHEDULED), at=at)
                 self._rest(connection, at)
                 found_out = (place.account, place.mailbox, uid)
-        return Buried(sum(map(len, places.values())), found_out)
+        return Buried(sum(map(len, (*places.values(), *old.values()))), found_out)
 
     def _deaths(self, connection: Connection, place: _Place, uid: int) -> int:
         return connection.scalar(select(message.c.deaths).where(is_(message, place.key(uid)))) or 0
 
-    def _suspect(self, connection: Connection, place: _Place, uids: list[int], at: datetime) -> None:
-        new = {"state": "waiting", "next_try": at, "recorded_at": at}  # not judged: it has no identity yet
+    def _suspect(
+        self, connection: Connection, place: _Place, uids: list[int], at: datetime, *, new: bool = True
+    ) -> None:
+        # Not judged, it has no identity yet. What is not new must not be judged as if it were.
+        row = {"state": "waiting" if new else "judged", "next_try": at if new else None, "recorded_at": at}
         for chunk in chunks(uids):
-            upsert(connection, message, [place.key(uid) | new for uid in chunk], update_columns=())
+            upsert(connection, message, [place.key(uid) | row for uid in chunk], update_columns=())
             connection.execute(
                 update(message)
                 .where(is_(message, place.key()), message.c.uid.in_(chunk), message.c.deaths == 0)
@@ -179,6 +186,17 @@ class Deaths(Desk):
                         message.c.state == "quarantined",
                         is_(message, _Place(account, mailbox, uidvalidity).key()),
                         message.c.deaths >= ENOUGH,
+                    )
+                )
+            )
+
+    def died_with(self, account: str, mailbox: str, uidvalidity: int) -> frozenset[int]:
+        """UIDs of messages that were in hand at a death, whoever had them, and have not been acquitted."""
+        with self._database.read() as connection:
+            return frozenset(
+                connection.scalars(
+                    select(message.c.uid).where(
+                        is_(message, _Place(account, mailbox, uidvalidity).key()), message.c.deaths > 0
                     )
                 )
             )

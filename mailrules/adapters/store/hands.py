@@ -21,6 +21,8 @@ from mailrules.core.uidset import UidSet
 
 JUDGING = "judge"
 ACTING = "act"
+SCHEDULED = "schedule"
+"""Mail that a scheduled rule judges: it was new long ago, if ever."""
 
 
 def doing(effect: int) -> str:

@@ -32,6 +32,20 @@ def _to_3(connection: Connection) -> None:
 
 _DDL_3: tuple[str, ...] = (
     "CREATE INDEX effect_reply ON effect (account, rule, target, created_at) WHERE action = 'reply'",
+    (
+        "CREATE TABLE scheduled (\n"
+        "\trule TEXT NOT NULL, \n"
+        "\taccount TEXT NOT NULL, \n"
+        "\tmailbox TEXT NOT NULL, \n"
+        "\tschedule TEXT NOT NULL, \n"
+        "\ttimezone TEXT NOT NULL, \n"
+        "\tsince BIGINT NOT NULL, \n"
+        "\tbegun_at BIGINT, \n"
+        "\tlast_at BIGINT, \n"
+        "\ttrouble TEXT NOT NULL, \n"
+        "\tPRIMARY KEY (rule, account, mailbox)\n"
+        ")"
+    ),
 )
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}

@@ -301,3 +301,18 @@ in_hand = Table(
     Column("uids", Text, nullable=False),  # as an IMAP set
 )
 """Messages being worked on. Found at the start, they were in hand when the process died (R10)."""
+
+scheduled = Table(
+    "scheduled",
+    metadata,
+    Column("rule", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("mailbox", HostileText, primary_key=True),  # "": all that the rule has there
+    Column("schedule", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("since", Moment, nullable=False),  # up to here nothing is missed
+    Column("begun_at", Moment),  # of a run that has not ended
+    Column("last_at", Moment),  # when the last one that did end began
+    Column("trouble", HostileText, nullable=False),
+)
+"""Scheduled rules: what was due up to when is settled, and how far an interrupted run came."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mailrules.core.errors import Path, Report
 from mailrules.core.message import Fact, Message
+from mailrules.core.search import Everything, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ class Action(BaseModel):
     def change_labels(self, labels: frozenset[str], arguments: Mapping[str, Any]) -> frozenset[str]:
         """Gmail's labels as later rules see them after this action."""
         return labels
+
+    def undone(self) -> Search:
+        """Selects at least every message on which it would change something."""
+        return Everything(exact=False)
 
     def conflicts_with(self, other: Action) -> str | None:
         """Why both can't stand in one rule (SPEC section 4), or None."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
+from mailrules.core.search import Everything, Key, Search, any_of
 from mailrules.core.template import Template
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe
@@ -105,6 +106,16 @@ class _FlagChange(Action):
         named = {flag.lower() for flag in arguments["flags"]}
         others = frozenset(flag for flag in flags if flag.lower() not in named)
         return others | frozenset(arguments["flags"]) if self._verb() == "flag" else others
+
+    def undone(self) -> Search:
+        if not all(flag.literal for flag in self.flags):
+            return Everything(exact=False)
+        un = "UN" if self._verb() == "flag" else ""
+        keys: list[Search] = []
+        for name in (flag.source for flag in self.flags):
+            system, argument = (name[1:].upper(), ()) if name.startswith("\\") else ("KEYWORD", (name,))
+            keys.append(Key(un + system, argument, exact=True, changeable=name.lower()))
+        return any_of(keys)
 
     def conflicts_with(self, other: Action) -> str | None:
         if not isinstance(other, _FlagChange):

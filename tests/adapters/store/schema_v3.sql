@@ -138,6 +138,18 @@ CREATE TABLE run (
 	matched BIGINT DEFAULT '0' NOT NULL, 
 	detail JSON NOT NULL
 );
+CREATE TABLE scheduled (
+	rule TEXT NOT NULL, 
+	account TEXT NOT NULL, 
+	mailbox TEXT NOT NULL, 
+	schedule TEXT NOT NULL, 
+	timezone TEXT NOT NULL, 
+	since BIGINT NOT NULL, 
+	begun_at BIGINT, 
+	last_at BIGINT, 
+	trouble TEXT NOT NULL, 
+	PRIMARY KEY (rule, account, mailbox)
+);
 CREATE TABLE seen_mailbox (
 	account TEXT NOT NULL, 
 	name TEXT NOT NULL, 
