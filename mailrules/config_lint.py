@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from mailrules.config_accounts import Account
+from mailrules.core.conditions.correspondence import UnansweredFor
+from mailrules.core.conditions.logic import every
 from mailrules.core.errors import Report
 from mailrules.core.rule import Rule
 
@@ -30,6 +32,7 @@ def lint(
         if index is None or not rule.enabled:
             continue
         _auth(rule, data[index], accounts, index, report)
+        _never_old(rule, index, report)
         _not_yet(rule, index, report)
         before = next((first for first, why in closed if _covers(first, rule, why)), None)
         if before is not None:
@@ -47,6 +50,15 @@ def lint(
                 closed.append((rule, frozenset(ends)))
     if not declared and rules:
         report.warning(("rules",), "there are no accounts: nothing is watched. Add accounts.", at="key")
+
+
+def _never_old(rule: Rule, index: int, report: Report) -> None:
+    if rule.schedule is None and any(isinstance(c, UnansweredFor) for c in every(rule.when)):
+        report.warning(
+            ("rules", index),
+            "'unanswered_for' is for rules with a schedule: new mail is never old, so on new mail this never "
+            "holds. Add schedule: {every: 15m}.",
+        )
 
 
 def _auth(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -182,16 +183,22 @@ class Rules:
                 return None
         when = unless = None
         if "when" in data:
-            when = self._parse_when(data["when"], (*path, "when"))
+            when = self._parse_when(data["when"], (*path, "when"), data.get("name"))
         if "unless" in data:
-            unless = self._parse_when(data["unless"], (*path, "unless"))
+            unless = self._parse_when(data["unless"], (*path, "unless"), data.get("name"))
             if when is None or unless is None:
                 return None
             return All(conditions=(when, Not(condition=unless)), implicit=True)
         return when
 
-    def _parse_when(self, data: Any, path: Path) -> Condition | None:
-        return parse_when(data, path=path, report=self._report, context=self._conditions)
+    def _parse_when(self, data: Any, path: Path, rule: Any) -> Condition | None:
+        node = self._document.node(path)
+        context = replace(
+            self._conditions,
+            rule=str(rule),
+            base_dir=str(node.source.directory) if node is not None else ".",
+        )
+        return parse_when(data, path=path, report=self._report, context=context)
 
     def _actions(
         self, section: Section, when: Condition | None, concerned: list[Account]

@@ -9,6 +9,7 @@ from typing import Any
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.asking import NotAsking
 from mailrules.core.decision import Decision, as_json, explain
 from mailrules.core.errors import PermanentError
 from mailrules.core.message import Message, header_fact
@@ -49,8 +50,10 @@ def explain_on_server(
     mailboxes: Sequence[str] = (),
     uid: int | None = None,
     message_id: str | None = None,
+    scripts: bool = False,
 ) -> Iterator[Explained]:
-    """Explain what is found by UID (one account, one mailbox) or Message-ID. Changes nothing.
+    """Explain what is found by UID (one account, one mailbox) or Message-ID. Changes nothing. Script
+    conditions are run only with `scripts`.
 
     Raises PermanentError if nothing is found, TransientError if a server can't be asked.
     """
@@ -66,7 +69,9 @@ def explain_on_server(
             connection.open()
             watched = house.discover(account, connection)
             for name in mailboxes or watched:
-                for explained in _in_mailbox(house, account, connection, name, uid, message_id):
+                for explained in _in_mailbox(
+                    house, account, connection, name, uid, message_id, scripts=scripts
+                ):
                     found = True
                     yield explained
         finally:
@@ -85,6 +90,8 @@ def _in_mailbox(
     name: str,
     uid: int | None,
     message_id: str | None,
+    *,
+    scripts: bool,
 ) -> Iterator[Explained]:
     mailbox = connection.select(name, read_only=True)
     uids = [uid] if uid is not None else _by_message_id(mailbox, message_id or "")
@@ -99,6 +106,8 @@ def _in_mailbox(
         trust_search=False,
         keep=True,
     )
+    if not scripts:
+        judge = replace(judge, sources={**judge.sources, "script": NotAsking()})
     judged = judge.judge(mailbox, uids, clock.now())
     for each, facts in mailbox.fetch(judged.decisions, SHOWN, body_limit=0).items():
         judged.messages[each].facts.update(facts)  # who and what, for people

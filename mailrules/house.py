@@ -26,6 +26,7 @@ from mailrules.errands import Errands
 from mailrules.judging import Judge
 from mailrules.perform import Performer
 from mailrules.run import Kind, Run, RunResult, history_of
+from mailrules.sources import Sources
 
 log = logging.getLogger("mailrules.service")
 
@@ -64,6 +65,7 @@ class House:
         self._guard = threading.RLock()
         self._lane = Lane()
         self._rule_sets: dict[tuple[int, ...], RuleSet] = {}
+        self._sources = Sources(store, self.errands, self.stopping)
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     @property
@@ -260,6 +262,7 @@ class House:
 
     def judge(self, account: str, mailbox: str, *, rules: Sequence[Rule], situation: Situation) -> Judge:
         settings = self.account(account)
+        sources, witness = self._sources.of(account, self.config, self.state(account).special_use)
         return Judge(
             rules=self._rule_set(tuple(rules)),
             situation=situation,
@@ -267,6 +270,8 @@ class House:
             trusted_authserv=settings.trusted_authserv,
             trust_search=settings.trust_search,
             history=None if situation.again else history_of(self.store, account, mailbox),
+            sources=sources,
+            note=None if witness is None else witness.note,
         )
 
     def _rule_set(self, rules: tuple[Rule, ...]) -> RuleSet:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
@@ -28,6 +28,9 @@ CHEAP = frozenset({"header", "flags", "internaldate", "size", "gmail_labels"})
 WORTH_A_SEARCH = 50
 """Messages from which asking SEARCH first spares more than its round trip costs."""
 
+LEARNED = frozenset({"history", "search", "gmail", "sightings", "written_to", "answer", "script"})
+"""Kinds of facts that no FETCH tells."""
+
 History = Callable[[Mapping[int, Identity]], Mapping[int, str]]
 """What the journal knows of messages that are about to be acted on: uid -> new | ours | returned."""
 
@@ -37,6 +40,24 @@ PIECE = 500
 
 Hold = Callable[[Sequence[int]], None]
 """Is told of messages before they are worked on, of no more than PIECE at once."""
+
+
+class Source(Protocol):
+    """Tells facts that no server tells of a message by itself. For many mailboxes, from any thread."""
+
+    def learn(
+        self,
+        mailbox: Mailbox,
+        fact: Fact,
+        messages: Mapping[int, Message],
+        identities: Mapping[int, Identity],
+    ) -> Mapping[int, Any]:
+        """The fact of each message: a value, or Unavailable. Those that are gone are absent. Raises
+        TransientError if the connection is lost."""
+
+
+Note = Callable[[str, Mapping[int, Identity], datetime], None]
+"""Is told of all messages of a mailbox, in their order, before they are judged."""
 
 
 @dataclass(slots=True)
@@ -67,6 +88,8 @@ class Judge:
     trusted_authserv: tuple[str, ...] = ()
     trust_search: bool = False
     history: History | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    note: Note | None = None
     decide: Callable[[Sequence[Rule], Message, Situation], Decision | Needs | Deferred] = decide
     keep: bool = False
     searched: bool = False  # SEARCH was asked already, over the whole mailbox
@@ -96,6 +119,14 @@ class Judge:
         judged = Judged()
         if not uids:
             return judged
+        if self.note is not None:
+            for start in range(0, len(uids), PIECE):
+                piece = uids[start : start + PIECE]
+                hold(piece)
+                self.note(mailbox.name, self.identify(mailbox, judged, piece), now)
+            uids = [uid for uid in uids if uid in judged.identities]
+            if not uids:
+                return judged
         wanted: Sequence[int] = uids
         search = Everything() if self.searched else self.search(now)
         if not isinstance(search, Everything) and (self.trust_search or len(uids) >= WORTH_A_SEARCH):
@@ -187,7 +218,7 @@ class Judge:
 
     def _gather(self, mailbox: Mailbox, judged: Judged, asked: frozenset[Fact], uids: list[int]) -> None:
         """Learn these facts of these messages. Each ends up known or Unavailable: judging goes on."""
-        server = [fact for fact in asked if fact.kind not in ("history", "search", "gmail")]
+        server = [fact for fact in asked if fact.kind not in LEARNED]
         if server:
             fetched = mailbox.fetch(uids, server, body_limit=self.body_limit)
             self._miss(mailbox, judged, [uid for uid in uids if uid not in fetched])
@@ -208,6 +239,22 @@ class Judge:
                 self._learn_history(mailbox, judged, uids)
             elif fact.kind in ("search", "gmail"):
                 self._learn_search(mailbox, judged, fact, uids)
+            elif fact.kind in LEARNED:
+                self._learn(mailbox, judged, fact, uids)
+
+    def _learn(self, mailbox: Mailbox, judged: Judged, fact: Fact, uids: list[int]) -> None:
+        there = [uid for uid in uids if uid not in judged.gone and uid not in judged.deferred]
+        if not there:
+            return
+        messages = {uid: judged.messages[uid] for uid in there}
+        source = self.sources.get(fact.kind)
+        if source is None:
+            told: Mapping[int, Any] = dict.fromkeys(there, Unavailable(f"nobody can tell here ({fact.kind})"))
+        else:
+            told = source.learn(mailbox, fact, messages, judged.identities)
+        for uid, value in told.items():
+            messages[uid].facts[fact] = value
+        self._miss(mailbox, judged, [uid for uid in there if uid not in told])
 
     def _learn_search(self, mailbox: Mailbox, judged: Judged, fact: Fact, uids: list[int]) -> None:
         ask = mailbox.search_raw if fact.kind == "search" else mailbox.search_gmail

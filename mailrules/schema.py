@@ -76,6 +76,7 @@ _STRING: Schema = {"type": "string"}
 _ADDRESSES: Schema = {"$ref": "#/$defs/address_value"}
 _WORDS: Schema = {"$ref": "#/$defs/text_value"}
 _CONDITIONS: Schema = {"type": "array", "items": {"$ref": "#/$defs/condition"}, "minItems": 1}
+_ARGV: Schema = {"type": "array", "items": _TEXT, "minItems": 1}
 _SHAPES: dict[str, Schema] = {
     **dict.fromkeys(
         ("from", "to", "cc", "bcc", "reply_to", "sender", "recipient", "delivered_to"), _ADDRESSES
@@ -87,10 +88,35 @@ _SHAPES: dict[str, Schema] = {
         "additionalProperties": {"$ref": "#/$defs/text_value"},
     },
     **dict.fromkeys(("larger_than", "smaller_than"), _SIZE),
-    **dict.fromkeys(("older_than", "newer_than"), _DURATION),
+    **dict.fromkeys(("older_than", "newer_than", "duplicate", "unanswered_for"), _DURATION),
+    "script": {
+        "anyOf": [
+            _ARGV,
+            _mapping(
+                {
+                    "run": _ARGV,
+                    "input": {"enum": ["message", "headers", "json", "none"]},
+                    "timeout": _DURATION,
+                    "env": {"type": "object", "additionalProperties": _TEXT},
+                },
+                required=("run",),
+            ),
+        ]
+    },
     **dict.fromkeys(("received", "sent"), _DATE_VALUE),
     **dict.fromkeys(
-        ("seen", "flagged", "answered", "draft", "deleted", "has_attachment", "is_bulk", "is_auto"), _BOOLEAN
+        (
+            "seen",
+            "flagged",
+            "answered",
+            "draft",
+            "deleted",
+            "has_attachment",
+            "is_bulk",
+            "is_auto",
+            "replied_to",
+        ),
+        _BOOLEAN,
     ),
     **dict.fromkeys(("keyword", "gmail_label", "exists"), _TEXTS),
     "attachment": {

@@ -163,6 +163,11 @@ def _because(what: str, said: str) -> str:
     return f"it {what}: {said}" if said else f"it {what}"
 
 
+def variables(values: Mapping[str, str]) -> dict[str, str]:
+    """What a script is told in MAILRULES_… variables, as the kernel takes it."""
+    return {f"MAILRULES_{name}": _value(value) for name, value in values.items()}
+
+
 def _value(value: str) -> str:
     """A variable's value as the kernel takes it."""
     return str(value).replace("\0", "").encode("utf-8", "replace")[: 32 * 1024].decode("utf-8", "ignore")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mailrules.config import Account, Config
     from mailrules.core.conditions.base import Trace
     from mailrules.core.decision import Decision, RuleOutcome
-    from mailrules.core.message import Message
+    from mailrules.core.message import Fact, Message, Question
 
 _LONGEST_ARGUMENT = 70
 _LONGEST_VALUE = 80
@@ -49,6 +49,8 @@ ReceivedOption = Annotated[
     typer.Option("--received", metavar="TIME", help="When it arrived. Default: as its Received line says."),
 ]
 
+ScriptsOption = Annotated[bool, typer.Option("--scripts", help="Run the scripts that conditions ask.")]
+
 
 def command(
     common: Common,
@@ -59,6 +61,7 @@ def command(
     received: ReceivedOption = None,
     uid: UidOption = None,
     message_id: MessageIdOption = None,
+    scripts: ScriptsOption = False,
 ) -> int:
     """Say for messages which rules match, which do not, and why. Needs no server for files.
 
@@ -75,7 +78,7 @@ def command(
     if not files:
         if flag or received:
             raise typer.BadParameter("the server says what flags it has and when it arrived.")
-        return _on_server(common, config, account, mailbox, uid, message_id)
+        return _on_server(common, config, account, mailbox, uid, message_id, scripts=scripts)
     chosen = _account(config, account)
     moment = _moment(received) if received else None
     failed = False
@@ -87,7 +90,13 @@ def command(
             failed = True
             continue
         message, decision = explain_bytes(
-            raw, config=config, account=chosen, mailbox=mailbox or "INBOX", flags=flag or (), received=moment
+            raw,
+            config=config,
+            account=chosen,
+            mailbox=mailbox or "INBOX",
+            flags=flag or (),
+            received=moment,
+            scripts=scripts,
         )
         if common.json:
             output.emit(as_json(message, decision, file=str(file)))
@@ -103,6 +112,8 @@ def _on_server(
     mailbox: str | None,
     uid: int | None,
     message_id: str | None,
+    *,
+    scripts: bool,
 ) -> int:
     from contextlib import ExitStack
 
@@ -123,6 +134,7 @@ def _on_server(
             mailboxes=[mailbox] if mailbox else [],
             uid=uid,
             message_id=message_id,
+            scripts=scripts,
         ):
             if common.json:
                 output.emit(found.as_json())
@@ -139,8 +151,10 @@ def explain_bytes(
     mailbox: str = "INBOX",
     flags: Sequence[str] = (),
     received: datetime | None = None,
+    scripts: bool = False,
 ) -> tuple[Message, Decision]:
-    """The decision for a message that is only a file, every condition traced."""
+    """The decision for a message that is only a file, every condition traced. With `scripts`, the script
+    conditions that it depends on are run."""
     from mailrules import clock
     from mailrules.core.decision import AccountFacts, Deferred, Needs, Situation, explain, rules_for
     from mailrules.core.errors import PermanentError
@@ -166,14 +180,36 @@ def explain_bytes(
     )
     situation = Situation(facts, dry_run=config.settings.dry_run)
     rules = rules_for(config.rules, name, mailbox)
-    without_server(message, [fact for rule in rules for fact in rule.facts()])
+    without_server(
+        message,
+        [fact for rule in rules for fact in rule.facts() if not (scripts and fact.kind == "script")],
+    )
     answer = explain(rules, message, situation)
     while isinstance(answer, Needs):
+        if scripts:
+            _ask_scripts(message, answer.facts, raw)
         without_server(message, answer.facts)
         answer = explain(rules, message, situation)
     if isinstance(answer, Deferred):
         raise PermanentError(f"the message can't be judged: {answer.reason}.")
     return message, answer
+
+
+def _ask_scripts(message: Message, facts: frozenset[Fact], raw: bytes) -> None:
+    """Run the scripts among what is missing."""
+    from mailrules.asking import ask
+
+    for fact in facts:
+        if fact.kind == "script":
+            answer = ask(
+                cast("Question", fact.argument),
+                raw,
+                key=message.key,
+                message_id=_header(message, "message-id"),
+                flags=sorted(message.flags),
+            )
+            # Nobody looks at this file again later.
+            message.facts[fact] = answer._replace(passing=False)
 
 
 def as_json(message: Message, decision: Decision, *, file: str) -> dict[str, Any]:

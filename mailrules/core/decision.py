@@ -330,13 +330,11 @@ def _changed(message: Message, fact: Fact, change: Change, effect: PlannedEffect
 
 def _traces(rule: Rule, message: Message) -> tuple[Trace, ...]:
     """The conditions as the file lists them: the keys of `when`, then `not` for `unless`."""
-    verdict = rule.when.judge(message)
-    if verdict.needs:
-        raise _Answer(Needs(verdict.needs))
-    missing = {fact for fact in rule.when.facts() if not message.has(fact)}
+    # Explaining shows every condition, also those that deciding could do without. Scripts are run only
+    # where deciding asks for them.
+    missing = frozenset(fact for fact in rule.when.facts() if fact.kind != "script" and not message.has(fact))
     if missing:
-        # Explaining shows every condition, also those that deciding could do without.
-        raise _Answer(Needs(frozenset(missing)))
+        raise _Answer(Needs(missing))
     trace = rule.when.trace(message)
     return trace.children if isinstance(rule.when, All) else (trace,)
 

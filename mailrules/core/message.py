@@ -40,6 +40,10 @@ ALL_HEADERS = Fact("header", "*")  # headers.Headers of the whole header block
 GMAIL_LABELS = Fact("gmail_labels")  # frozenset[str]
 # What the journal tells.
 HISTORY = Fact("history")  # "new" | "ours" | "returned"
+SIGHTINGS = Fact("sightings")  # Sightings: who else had this Message-ID
+# What the Sent mailbox tells.
+WRITTEN_TO = Fact("written_to")  # Mapping[str, datetime]: of the From addresses, when last written to
+ANSWER = Fact("answer")  # Answer | None: mail of ours that names this one in References or In-Reply-To
 
 
 @lru_cache(maxsize=4096)
@@ -56,6 +60,56 @@ def search_fact(expression: str) -> Fact:
 def gmail_fact(expression: str) -> Fact:
     """Whether X-GM-RAW selects this message (bool)."""
     return Fact("gmail", expression)
+
+
+class Sightings(NamedTuple):
+    """When this message was first seen, and the last other message of its Message-ID seen before it."""
+
+    seen: datetime
+    earlier: Earlier | None
+
+
+class Earlier(NamedTuple):
+    """A message that was seen: when, where, and its UID there at that time."""
+
+    seen: datetime
+    mailbox: str
+    uid: int
+
+
+class Answer(NamedTuple):
+    """When our answer was sent (INTERNALDATE), and its own Message-ID."""
+
+    sent: datetime
+    message_id: str
+
+
+class Question(NamedTuple):
+    """What a `script` condition of a rule runs."""
+
+    rule: str
+    run: tuple[str, ...]
+    input: str
+    timeout: float
+    env: tuple[tuple[str, str], ...]
+    base: str
+
+
+class ScriptAnswer(NamedTuple):
+    """How a script condition ended. `problem`: why nothing can be said; `passing`: it may be said later.
+
+    `said`: the last line of its standard error.
+    """
+
+    status: int | None
+    said: str = ""
+    problem: str = ""
+    passing: bool = False
+
+
+def script_fact(question: Question) -> Fact:
+    """What a script says of this message (ScriptAnswer)."""
+    return Fact("script", question)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mailrules.core.conditions.date import parse_date
+from mailrules.core.conditions.script import NOT_WITHOUT
 from mailrules.core.decoding import decode
 from mailrules.core.headers import Headers, normal_lines, split_message, without_envelope_line
 from mailrules.core.message import (
@@ -63,8 +64,16 @@ def without_server(message: Message, wanted: Iterable[Fact]) -> Message:
     """Says of every wanted fact that is missing that only a server can tell it. Changes the message."""
     for fact in wanted:
         if not message.has(fact):
-            message.facts[fact] = Unavailable(f"only a server can tell ({fact.kind})")
+            message.facts[fact] = Unavailable(_WORDS.get(fact.kind, f"only a server can tell ({fact.kind})"))
     return message
+
+
+_WORDS = {
+    "sightings": "duplicate: only the journal can tell, of a message on the server (explain --uid)",
+    "written_to": "replied_to: only the Sent mailbox can tell, of a message on the server (explain --uid)",
+    "answer": "unanswered_for: only the Sent mailbox can tell, of a message on the server (explain --uid)",
+    "script": NOT_WITHOUT,
+}
 
 
 def _arrival(headers: Headers) -> datetime | None:

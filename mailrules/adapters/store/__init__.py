@@ -48,11 +48,25 @@ from mailrules.adapters.store.rows import (
 )
 from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
 from mailrules.adapters.store.schedules import ScheduleRow, Schedules
+from mailrules.adapters.store.sent_mail import Answered, SentMail, SentTo
+from mailrules.adapters.store.sightings import Sighting, SightingBook
 from mailrules.adapters.store.undoing import PlannedUndo, Recorded, Undoing, taken_back
 from mailrules.adapters.store.upsert import upsert
 
 
-class Store(Mailboxes, Hands, Recording, Deaths, Renumbering, Resync, RunLog, Schedules, Undoing):
+class Store(
+    Mailboxes,
+    Hands,
+    Recording,
+    Deaths,
+    Renumbering,
+    Resync,
+    RunLog,
+    Schedules,
+    SightingBook,
+    SentMail,
+    Undoing,
+):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
     def __init__(self, database: Database, instance: str) -> None:
@@ -150,6 +164,7 @@ __all__ = [
     "LARGEST_SET",
     "SCHEDULED",
     "STATES",
+    "Answered",
     "Buried",
     "Decided",
     "EffectRow",
@@ -163,6 +178,8 @@ __all__ = [
     "Room",
     "RuleHits",
     "ScheduleRow",
+    "SentTo",
+    "Sighting",
     "State",
     "Store",
     "StoreBroken",

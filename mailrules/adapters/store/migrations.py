@@ -46,6 +46,17 @@ _DDL_3: tuple[str, ...] = (
         "\tPRIMARY KEY (rule, account, mailbox)\n"
         ")"
     ),
+    "CREATE TABLE sighting (\n\tid INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, \n"
+    "\taccount TEXT NOT NULL, \n\tmessage_id TEXT NOT NULL, \n\tidentity TEXT NOT NULL, \n"
+    "\tmailbox TEXT NOT NULL, \n\tuid BIGINT NOT NULL, \n\tseen_at BIGINT NOT NULL\n)",
+    "CREATE UNIQUE INDEX sighting_message ON sighting (account, message_id, identity)",
+    "CREATE TABLE sent (\n\taccount TEXT NOT NULL, \n\tmailbox TEXT NOT NULL, \n"
+    "\tuidvalidity BIGINT NOT NULL, \n\thigh_uid BIGINT NOT NULL, \n\tPRIMARY KEY (account)\n)",
+    "CREATE TABLE written_to (\n\taccount TEXT NOT NULL, \n\taddress TEXT NOT NULL, \n"
+    "\tlast_at BIGINT NOT NULL, \n\tPRIMARY KEY (account, address)\n)\n WITHOUT ROWID\n\n",
+    "CREATE TABLE answered (\n\taccount TEXT NOT NULL, \n\tmessage_id TEXT NOT NULL, \n"
+    "\tsent_at BIGINT NOT NULL, \n\tanswer TEXT NOT NULL, \n"
+    "\tPRIMARY KEY (account, message_id)\n)\n WITHOUT ROWID\n\n",
 )
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}

@@ -316,3 +316,46 @@ scheduled = Table(
     Column("trouble", HostileText, nullable=False),
 )
 """Scheduled rules: what was due up to when is settled, and how far an interrupted run came."""
+sighting = Table(
+    "sighting",
+    metadata,
+    Column("id", Integer, primary_key=True),  # in the order in which they were seen
+    Column("account", Text, nullable=False),
+    Column("message_id", HostileText, nullable=False),
+    Column("identity", HostileText, nullable=False),
+    Column("mailbox", HostileText, nullable=False),  # where it was then
+    Column("uid", BigInteger, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Index("sighting_message", "account", "message_id", "identity", unique=True),
+    sqlite_autoincrement=True,
+)
+"""Message-IDs of judged messages, kept as long as a rule with `duplicate` asks for them."""
+
+sent = Table(
+    "sent",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("mailbox", HostileText, nullable=False),
+    Column("uidvalidity", Unsigned, nullable=False),
+    Column("high_uid", BigInteger, nullable=False),
+)
+"""How far each account's Sent mailbox has been read."""
+
+written_to = Table(
+    "written_to",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("address", HostileText, primary_key=True),
+    Column("last_at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+answered = Table(
+    "answered",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("message_id", HostileText, primary_key=True),  # of what we answered
+    Column("sent_at", Moment, nullable=False),  # the last time
+    Column("answer", HostileText, nullable=False),  # Message-ID of that answer, or ""
+    sqlite_with_rowid=False,
+)

@@ -9,20 +9,20 @@ from mailrules.core.conditions.attachment import Attachment, HasAttachment
 from mailrules.core.conditions.auth import Auth
 from mailrules.core.conditions.base import Condition, ParseContext
 from mailrules.core.conditions.body import BodyText, WholeText
+from mailrules.core.conditions.correspondence import RepliedTo, UnansweredFor
 from mailrules.core.conditions.date import NewerThan, OlderThan, Received, Sent
 from mailrules.core.conditions.flags import Answered, Deleted, Draft, Flagged, Keyword, Seen
 from mailrules.core.conditions.header import Exists, Header, ListId
 from mailrules.core.conditions.kind import IsAuto, IsBulk
 from mailrules.core.conditions.logic import All, Always, AnyOf, Not
+from mailrules.core.conditions.memory import Duplicate
 from mailrules.core.conditions.reading import suggest
+from mailrules.core.conditions.script import ScriptCondition
 from mailrules.core.conditions.server import Gmail, GmailLabel, ServerSearch
 from mailrules.core.conditions.size import LargerThan, SmallerThan
 from mailrules.core.conditions.text import Subject
 from mailrules.core.errors import Path, Report
 from mailrules.core.values import describe
-
-_TO_COME = frozenset({"replied_to", "duplicate", "unanswered_for", "script"})
-"""What later versions know; nobody should be told to write something else."""
 
 TABLE: dict[str, type[Condition]] = {
     "from": From,
@@ -56,6 +56,10 @@ TABLE: dict[str, type[Condition]] = {
     "is_bulk": IsBulk,
     "is_auto": IsAuto,
     "auth": Auth,
+    "replied_to": RepliedTo,
+    "duplicate": Duplicate,
+    "unanswered_for": UnansweredFor,
+    "script": ScriptCondition,
     "search": ServerSearch,
     "gmail": Gmail,
     "gmail_label": GmailLabel,
@@ -113,10 +117,7 @@ def _parse_mapping(
     for key, value in data.items():
         kind = TABLE.get(key)
         if kind is None:
-            words = f"unknown condition '{key}'. {_hint(str(key))}"
-            if key in _TO_COME:
-                words = f"the condition '{key}' is not there yet in this version."
-            report.error((*path, key), words, at="key")
+            report.error((*path, key), f"unknown condition '{key}'. {_hint(str(key))}", at="key")
             continue
         condition = kind.parse(value, path=(*path, key), report=report, context=context)
         if condition is not None:

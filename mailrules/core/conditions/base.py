@@ -62,6 +62,8 @@ class ParseContext:
 
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     timezone: tzinfo | None = None  # None: the system's
+    rule: str = ""  # the rule that it stands in
+    base_dir: str = "."  # directory of the file, for relative paths of scripts
 
 
 class Condition(BaseModel):

@@ -9,12 +9,12 @@ from email.utils import parsedate_tz
 from typing import Any, ClassVar, Self
 
 from mailrules.core.conditions.base import Condition, ParseContext
-from mailrules.core.conditions.reading import as_written, read_keys, read_scalars, suggest
+from mailrules.core.conditions.reading import as_written, read_duration, read_keys, read_scalars, suggest
 from mailrules.core.conditions.views import header_texts
 from mailrules.core.errors import Path, Report
 from mailrules.core.message import INTERNALDATE, Fact, Message, header_fact
 from mailrules.core.search import DAYS_OFF, Everything, Key, Search, all_of, any_of
-from mailrules.core.values import describe, parse_duration
+from mailrules.core.values import describe
 
 
 class _AgeCondition(Condition):
@@ -24,7 +24,7 @@ class _AgeCondition(Condition):
     written: Any = None
 
     def value(self, message: Message) -> Any:
-        return _rfc3339(message.internaldate)
+        return rfc3339(message.internaldate)
 
     def facts(self) -> frozenset[Fact]:
         return frozenset([INTERNALDATE])
@@ -34,14 +34,8 @@ class _AgeCondition(Condition):
 
     @classmethod
     def parse(cls, value: Any, *, path: Path, report: Report, context: ParseContext) -> Self | None:
-        try:
-            age = parse_duration(value)
-        except ValueError as error:
-            report.error(
-                path, f"{error}" if isinstance(value, str) else f"{cls.key} takes a duration, as in 7d."
-            )
-            return None
-        return cls(age=age, written=as_written(value))
+        age = read_duration(value, path, report, what=cls.key)
+        return None if age is None else cls(age=age, written=as_written(value))
 
 
 class OlderThan(_AgeCondition):
@@ -166,7 +160,8 @@ def parse_date(raw: str) -> datetime | None:
         return None
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """In UTC, as `explain` shows it."""
     try:
         return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (OverflowError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,8 @@ from mailrules.core.values import describe
 COSTS = ("header", "server", "body", "script")
 _TIERS = {
     "flags": 0, "internaldate": 0, "size": 0, "header": 0, "gmail_labels": 0, "history": 0,
-    "structure": 1, "search": 1, "gmail": 1, "body": 2, "script": 3,
+    "sightings": 0, "structure": 1, "search": 1, "gmail": 1, "written_to": 1, "answer": 1, "body": 2,
+    "script": 3,
 }  # fmt: skip
 
 
@@ -275,6 +276,14 @@ class Always(Condition):
     def parse(cls, value: Any, *, path: Path, report: Report, context: ParseContext) -> Condition | None:
         report.error(path, "'always' stands alone: write `when: always`.", at="key")
         return None
+
+
+def every(condition: Condition) -> Iterator[Condition]:
+    """A condition and all that it is made of."""
+    yield condition
+    below = condition.conditions if isinstance(condition, _Joined) else ()
+    for one in (condition.condition,) if isinstance(condition, Not) else below:
+        yield from every(one)
 
 
 def _parse_list(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from mailrules.core.conditions.base import ParseContext
 from mailrules.core.errors import Path, Report
 from mailrules.core.text import OPERATORS, TextTest, text_test
-from mailrules.core.values import Plain, describe, parse_bool
+from mailrules.core.values import Plain, describe, parse_bool, parse_duration
 
 _EMPTY_MEANS_ALL = frozenset({"contains", "starts_with", "ends_with", "regex", "glob"})
 
@@ -72,6 +73,15 @@ def read_bool(value: Any, path: Path, report: Report, *, what: str) -> bool | No
         return parse_bool(value)
     except ValueError:
         report.error(path, f"{what} takes true or false, not {describe(value)}.")
+        return None
+
+
+def read_duration(value: Any, path: Path, report: Report, *, what: str) -> timedelta | None:
+    """`30s`, `4h`, `7d`."""
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        report.error(path, f"{error}" if isinstance(value, str) else f"{what} takes a duration, as in 7d.")
         return None
 
 

@@ -1,3 +1,13 @@
+CREATE TABLE answered (
+	account TEXT NOT NULL, 
+	message_id TEXT NOT NULL, 
+	sent_at BIGINT NOT NULL, 
+	answer TEXT NOT NULL, 
+	PRIMARY KEY (account, message_id)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE counter (
 	name TEXT NOT NULL, 
 	value BIGINT NOT NULL, 
@@ -155,6 +165,31 @@ CREATE TABLE seen_mailbox (
 	name TEXT NOT NULL, 
 	PRIMARY KEY (account, name)
 );
+CREATE TABLE sent (
+	account TEXT NOT NULL, 
+	mailbox TEXT NOT NULL, 
+	uidvalidity BIGINT NOT NULL, 
+	high_uid BIGINT NOT NULL, 
+	PRIMARY KEY (account)
+);
+CREATE TABLE sighting (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	account TEXT NOT NULL, 
+	message_id TEXT NOT NULL, 
+	identity TEXT NOT NULL, 
+	mailbox TEXT NOT NULL, 
+	uid BIGINT NOT NULL, 
+	seen_at BIGINT NOT NULL
+);
+CREATE TABLE written_to (
+	account TEXT NOT NULL, 
+	address TEXT NOT NULL, 
+	last_at BIGINT NOT NULL, 
+	PRIMARY KEY (account, address)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX effect_change ON effect (change);
 CREATE INDEX effect_changed ON effect (changed_at);
 CREATE INDEX effect_identity ON effect (account, identity);
@@ -165,3 +200,4 @@ CREATE INDEX effect_reply ON effect (account, rule, target, created_at) WHERE ac
 CREATE INDEX effect_run ON effect (run);
 CREATE INDEX message_identity ON message (account, identity);
 CREATE INDEX message_troubled ON message (state, account, mailbox) WHERE state <> 'judged';
+CREATE UNIQUE INDEX sighting_message ON sighting (account, message_id, identity);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mailrules.core.message import FLAGS
 from mailrules.core.search import Everything, Key, Or, usable
 from tests.core.conditions.speaking import condition, mail, matches, problem, trace
 
@@ -36,7 +37,7 @@ def test_flags_are_those_that_rules_above_left() -> None:
     """A flag set meanwhile is seen, though everything else of the message was looked at before."""
     before = mail(flags=set())
     assert matches("{seen: false, keyword: {exists: false}}", message=before)
-    after = before.with_flags(frozenset({"\\Seen", "$A"}))
+    after = before.with_fact(FLAGS, frozenset({"\\Seen", "$A"}))
     assert matches("{seen: true, keyword: $A}", message=after)
 
 
