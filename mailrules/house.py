@@ -127,7 +127,10 @@ class House:
         """The mailboxes that a scheduled rule runs over: the watched ones, or what it names."""
         if rule.mailboxes is None:
             return list(self.state(account).watched)
-        return named_mailboxes(rule.mailboxes, [m.name for m in connection.mailboxes() if m.selectable])
+        listed: list[str] = []
+        if any(map(is_glob, rule.mailboxes)):
+            listed = [m.name for m in connection.mailboxes() if m.selectable]
+        return named_mailboxes(rule.mailboxes, listed)
 
     def account(self, name: str) -> Account:
         return self.config.accounts[name]

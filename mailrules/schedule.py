@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
 from mailrules.adapters.store import StoreError
-from mailrules.core.errors import MailrulesError, PermanentError
+from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.retry import full_jitter
 from mailrules.house import House
 from mailrules.poller import Park, Poller, Why
@@ -28,6 +28,8 @@ log = logging.getLogger("mailrules.schedule")
 
 LOOK = 300.0
 """Seconds after which it is looked what is due, whether the alarm has rung or not."""
+KEPT = 60.0
+"""A connection that is used again within so many seconds is not closed: logging in costs the server more."""
 
 
 class Alarm:
@@ -109,8 +111,10 @@ class ScheduledWorker:
         house = self._service.house
         if why == "stop" or self._leaving or house.stopping.is_set():
             self._service.alarm.set(self.name, None, self._ring)
+            self._close()
             return None
         if why == "resumed":  # like everybody else, not in the same moment
+            self._close()
             return Park(None, random.uniform(0, 30))  # noqa: S311 - spreads load, guards nothing
         try:
             park = self._work()
@@ -119,14 +123,16 @@ class ScheduledWorker:
             park = Park(None, random.uniform(JOURNAL / 2, JOURNAL))  # noqa: S311
         except LoginRefused as refused:
             gate = self._service.gate(self.account)
+            self._close()
             if gate is not None:
                 gate.refused(str(refused))
             log.warning("%s: login refused: %s", self.name, refused)
             park = Park(None, CONFIRM)
         except MailrulesError as error:
             park = self._back_off(error)
-        finally:
+        except BaseException:
             self._close()
+            raise
         self._set_alarm()
         return park
 
@@ -150,16 +156,27 @@ class ScheduledWorker:
         rules = ScheduledRules(self._service.house, self.account)
         if not self._due(rules):
             return Park(None, LOOK)
-        wait = self._connect()
-        if wait is not None:
-            return Park(None, wait)
-        connection = self._connection
-        assert connection is not None
-        self._service.house.discover(self.account, connection)
-        for _ in rules.run(connection):
-            self._failures = 0
+        kept = self._connection
+        try:
+            wait = self._connect() if kept is None else None
+            if wait is not None:
+                return Park(None, wait)
+            self._run(rules)
+        except TransientError:
+            if kept is None or kept.alive:
+                raise
+            self._close()  # the server has hung up meanwhile: that is no failure
+            return Park(None, 0.0)
         self._failures = 0
         return Park(None, 1.0 if self._due(rules) else LOOK)
+
+    def _run(self, rules: ScheduledRules) -> None:
+        house, connection = self._service.house, self._connection
+        assert connection is not None
+        if house.state(self.account).discovered < clock.timer() - LOOK:
+            house.discover(self.account, connection)
+        for _ in rules.run(connection):
+            self._failures = 0
 
     def _due(self, rules: ScheduledRules) -> bool:
         self._looked = clock.now()
@@ -198,13 +215,16 @@ class ScheduledWorker:
             times = ScheduledRules(self._service.house, self.account).times(self._looked)
         except StoreError:
             return  # it is looked again soon
-        ahead = [at for at in times.values() if at > self._looked]
-        self._service.alarm.set(self.name, min(ahead, default=None), self._ring)
+        at = min((at for at in times.values() if at > self._looked), default=None)
+        if at is None or (at - self._looked).total_seconds() > KEPT:
+            self._close()
+        self._service.alarm.set(self.name, at, self._ring)
 
     def _ring(self) -> None:
         self._poller.ask(self)
 
     def _back_off(self, error: MailrulesError) -> Park:
+        self._close()
         self._failures += 1
         patience = getattr(error, "retry_after", None) or 0.0
         wait = SHELVED if isinstance(error, PermanentError) else max(full_jitter(self._failures), patience)

@@ -23,7 +23,7 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import SCHEDULED, Decided, EffectRow, StoreError
+from mailrules.adapters.store import SCHEDULED, Decided, StoreError
 from mailrules.core import brakes
 from mailrules.core.decision import Decision, protectors
 from mailrules.core.errors import PermanentError, TransientError
@@ -36,7 +36,7 @@ from mailrules.core.uidset import UidSet
 from mailrules.house import House
 from mailrules.judging import PIECE, Judge, Judged
 from mailrules.pace import Pace
-from mailrules.planning import ONE_BY_ONE, TOGETHER
+from mailrules.planning import ONE_BY_ONE
 
 log = logging.getLogger("mailrules.schedule")
 
@@ -138,11 +138,13 @@ class ScheduledRules:
     def _mailbox(self, connection: Connection, rule: Rule, name: str, outcome: Outcome) -> None:
         house, account = self._house, self._account
         watched = house.watching and name in house.state(account).watched
-        if not watched:
-            house.finish(account, connection, name, wait=self._wait)
+        # Where nobody watches, nobody waits for us, and nobody else does what is left over.
+        wait = self._wait or not watched
+        if wait:
+            house.finish(account, connection, name)
         mailbox = connection.selected(name) or connection.select(name)
         there = mailbox.uids()
-        round_ = _Round(house, account, connection, mailbox, rule, outcome, wait=self._wait)
+        round_ = _Round(house, account, connection, mailbox, rule, outcome, wait=wait)
         uids = round_.candidates(there, watched=watched)
         if rule.leaves:
             found = [one for window in round_.judged(uids) for one in window]
@@ -323,8 +325,9 @@ class _Round:
             if self._interrupted():
                 self._cut = True
                 return
-            slow = any(effect.once for one in found[at : at + TOGETHER] for effect in one.effects)
-            window = found[at : at + (ONE_BY_ONE if slow else TOGETHER)]
+            window = found[at : at + PIECE]
+            if any(effect.once for one in window for effect in one.effects):
+                window = window[:ONE_BY_ONE]  # scripts and SMTP take their time
             at += len(window)
             self._act(window)
 
@@ -339,12 +342,10 @@ class _Round:
                     account=self.account, mailbox=name, kind="schedule",
                     rules_hash=house.config.text_hash, at=clock.now(),
                 )  # fmt: skip
-            rows: list[EffectRow] = []
-            for at in range(0, len(window), PIECE):
-                rows += house.store.record(
-                    self._run, self.account, name, selected.uidvalidity, window[at : at + PIECE],
-                    judged=UidSet(), high_uid=0, at=clock.now(),
-                )  # fmt: skip
+            rows = house.store.record(
+                self._run, self.account, name, selected.uidvalidity, window,
+                judged=UidSet(), high_uid=0, at=clock.now(),
+            )  # fmt: skip
             performer = house.performer(self.account, self.connection, selected, wait=self.wait)
             tally = performer.perform([row for row in rows if row.state == "planned"])
         self.outcome.matched += len(window)

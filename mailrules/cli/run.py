@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mailrules.config import Config
     from mailrules.house import House
     from mailrules.once import OnceResult
+    from mailrules.scheduled import Outcome
     from mailrules.service import Service
     from mailrules.state import State
 
@@ -169,6 +170,8 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
                 + (f"; effects: {states}" if states else "")
                 + "."
             )
+        for outcome in result.scheduled:
+            _say_scheduled(result.account, outcome, json=json)
         if json:
             for where, error in result.errors:
                 output.emit({"account": result.account, "where": where, "error": str(error)})
@@ -176,13 +179,38 @@ def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
     results = run_once(house, done=done)
     errors = [error for result in results for _, error in result.errors]
     runs = [run for result in results for run in result.mailboxes.values()]
+    states = {state for run in runs for state, count in run.tally.states.items() if count}
+    states |= {state for result in results for o in result.scheduled for state in o.states}
     if any(isinstance(error, LoginRefused) for error in errors):
         return 77
-    if any(not isinstance(error, TransientError) for error in errors) or any(
-        run.tally.states.keys() & {"failed", "unknown"} for run in runs
-    ):
+    if any(not isinstance(error, TransientError) for error in errors) or states & {"failed", "unknown"}:
         return 1
-    return 75 if errors or any(run.deferred or run.tally.states["later"] for run in runs) else 0
+    return 75 if errors or "later" in states or any(run.deferred for run in runs) else 0
+
+
+def _say_scheduled(account: str, outcome: Outcome, *, json: bool) -> None:
+    """What a scheduled rule came to in one mailbox."""
+    from mailrules.cli import output
+
+    if json:
+        output.emit(
+            {
+                "account": account, "mailbox": outcome.mailbox, "schedule": outcome.rule,
+                "judged": outcome.looked, "matched": outcome.matched, "deferred": outcome.deferred,
+                "states": dict(outcome.states),
+            }
+        )  # fmt: skip
+        return
+    where = f"{account}/{outcome.mailbox}: scheduled rule '{outcome.rule}'"
+    if outcome.braked:
+        output.note(f"{where} is paused. {outcome.braked}", style="yellow")
+        return
+    states = ", ".join(f"{count} {state}" for state, count in sorted(outcome.states.items()))
+    output.note(
+        f"{where}: {outcome.looked} looked at, {outcome.matched} acted on"
+        + (f"; effects: {states}" if states else "")
+        + "."
+    )
 
 
 def end_within(house: House, seconds: float) -> None:

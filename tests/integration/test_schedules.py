@@ -115,13 +115,14 @@ def test_missed_runs_are_made_up_once(dovecot: Dovecot, user: str, tmp_path: Pat
         dovecot.append(user, message(1))
         make_due(program)
         program.start()
-        program.wait_for(lambda: "$D" in flags(dovecot, user)[0])
+        program.wait_for(lambda: schedule_of(program, "daily")["last"] is not None)
+        assert "$D" in flags(dovecot, user)[0]
         told = schedule_of(program, "daily")
         assert told["schedule"] == "cron 0 3 * * *"
         assert datetime.fromisoformat(told["next"]) - datetime.now(UTC) <= timedelta(days=1)
         assert program.stop() == 0
         program.start()
-        program.wait_for("connected")
+        program.wait_for(lambda: watching(program))
         time.sleep(1)
         assert program.stop() == 0
         assert schedule_of(program, "daily")["last"] == told["last"]

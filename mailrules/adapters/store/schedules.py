@@ -149,9 +149,9 @@ class Schedules(Memory):
     ) -> frozenset[int]:
         """UIDs that a scheduled rule leaves alone, because of what the journal has of them already.
 
-        Something it wanted there is not at an end (a person may have to decide), or was skipped under the
-        same rule text; if it `leaves`, something of any rule is not at an end. `simulated`: also what it
-        `would` have done.
+        Something it wanted there is not at an end (a person may have to decide), or was skipped or undone
+        under the same rule text; if it `leaves`, something of any rule is not at an end. `simulated`: also
+        what it `would` have done.
         """
         place = {"account": account, "mailbox": clean(mailbox), "uidvalidity": uidvalidity}
         ended = ["skipped", "would"] if simulated else ["skipped"]
@@ -162,7 +162,7 @@ class Schedules(Memory):
             is_(effect, place),
             effect.c.rule == rule,
             effect.c.revision == revision,
-            effect.c.state.in_(ended),
+            effect.c.state.in_(ended) | effect.c.undone.is_not(None),
         )
         with self._database.read() as connection:
             return frozenset(connection.scalars(unfinished)) | frozenset(connection.scalars(decided))
@@ -184,6 +184,7 @@ class Schedules(Memory):
                         effect.c.account == account,
                         effect.c.identity.in_(chunk),
                         effect.c.rule == rule,
+                        effect.c.undoes.is_(None),
                         (effect.c.state == "done") | (effect.c.once & (effect.c.state != "would")),
                     )
                 ):
