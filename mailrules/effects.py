@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mailrules import clock
-from mailrules.adapters import command, smtp
+from mailrules.adapters import command, smtp, webhook
 from mailrules.adapters.imap.connection import Connection
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.config import Account, Settings
@@ -178,15 +179,29 @@ class WorkerEffects:
 
         return errand
 
+    def webhook(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        body: bytes | None = None
+        if "json" in arguments:
+            body = webhook.json_body(arguments["json"])
+        elif arguments["method"] not in ("GET", "DELETE"):
+            read = self._read(target)
+            if read is None:
+                return _gone
+            identity, raw = read
+            body = self._input("json", target, raw, identity)
+
+        def errand(commit: Commit) -> Outcome:
+            return webhook.call(
+                arguments, body=body, effect_key=target.effect_key, commit=commit, stop=self._stopping
+            )
+
+        return errand
+
     def script(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
-        identity = self._mailbox.identities([target.uid]).get(target.uid)
-        if identity is None:
+        read = self._read(target, whole=arguments["input"] != "none")
+        if read is None:
             return _gone
-        raw: bytes | None = b""
-        if arguments["input"] != "none":
-            raw = self._raw(target)
-        if raw is None:
-            return _gone
+        identity, raw = read
         variables = {
             "ACCOUNT": self._account.name,
             "MAILBOX": self._mailbox.name,
@@ -197,20 +212,24 @@ class WorkerEffects:
         }
 
         def errand(commit: Commit) -> Outcome:
-            stdin = script_input(
-                arguments["input"],
-                raw,
-                account=variables["ACCOUNT"],
-                mailbox=variables["MAILBOX"],
-                uid=target.uid,
-                rule=target.rule,
-                flags=sorted(identity.flags),
-            )
+            stdin = self._input(arguments["input"], target, raw, identity)
             return command.script(
                 arguments, stdin=stdin, variables=variables, commit=commit, stop=self._stopping
             )
 
         return errand
+
+    def _input(self, form: str, target: EffectTarget, raw: bytes, identity: Identity) -> bytes:
+        return script_input(
+            form, raw, account=self._account.name, mailbox=self._mailbox.name, uid=target.uid,
+            rule=target.rule, flags=sorted(identity.flags),
+        )  # fmt: skip
+
+    def _read(self, target: EffectTarget, *, whole: bool = True) -> tuple[Identity, bytes] | None:
+        """Who the message is, and its bytes if they are wanted; None if it is gone."""
+        identity = self._mailbox.identities([target.uid]).get(target.uid)
+        raw = self._raw(target) if whole and identity is not None else b""
+        return None if identity is None or raw is None else (identity, raw)
 
     def _raw(self, target: EffectTarget) -> bytes | None:
         """The whole message; None if it is gone."""

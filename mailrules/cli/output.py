@@ -134,6 +134,8 @@ def what(action: str, arguments: Mapping[str, Any]) -> str:
         return f"{action} {' '.join(map(str, names))}"
     if to := arguments.get("to"):
         return f"{action} to {', '.join(map(str, to)) if isinstance(to, list) else to}"
+    if url := arguments.get("url"):
+        return f"{action} {arguments.get('method', '')} {url}"
     if run := arguments.get("run"):
         return f"{action} {' '.join(map(str, run)) if isinstance(run, list) else run}"
     if text := arguments.get("text"):

@@ -292,7 +292,8 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
     for step, action in enumerate(rule.then):
         blank = PlannedEffect(
             rule=rule.name, revision=rule.revision, step=step, action=action.key, arguments={},
-            leaves=action.leaves, once=action.once, state=state, because=because, on_unknown=rule.on_unknown,
+            leaves=action.leaves, once=action.once, state=state, because=because,
+            on_unknown="retry" if action.repeatable else rule.on_unknown,
         )  # fmt: skip
         try:
             name, arguments, target = action.render(message, context)

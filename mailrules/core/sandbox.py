@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import BuiltinMethodType
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import StrictUndefined, Undefined, pass_context
 from jinja2.exceptions import SecurityError
@@ -127,6 +128,11 @@ def _level(value: Any) -> str:
     return level
 
 
+def _in_url(value: Any) -> str:
+    """One value in a path or query: nothing in it begins another."""
+    return quote(text_of(value), safe="", errors="replace")
+
+
 def _format(value: str, *arguments: Any) -> str:
     return text_of(_percent(text_of(value), arguments))
 
@@ -224,7 +230,9 @@ class Environment(ImmutableSandboxedEnvironment):
         )  # fmt: skip
         self.globals = {}
         self.filters = {name: _charged(function) for name, function in FILTERS.items()}
-        self.filters |= {"_concat": _charged(_concat), "_level": _charged(_level)}
+        self.filters |= {
+            "_concat": _charged(_concat), "_level": _charged(_level), "_percent": _charged(_in_url),
+        }  # fmt: skip
         self.tests = {name: TESTS[name] for name in TEST_NAMES}
 
     def getattr(self, obj: Any, attribute: str) -> Any:

@@ -52,11 +52,19 @@ class Template:
 
     @classmethod
     def parse(
-        cls, value: Any, *, path: Path, report: Report, context: ActionContext, levels: bool = False
+        cls,
+        value: Any,
+        *,
+        path: Path,
+        report: Report,
+        context: ActionContext,
+        levels: bool = False,
+        url: bool = False,
     ) -> Template | None:
         """Compile a scalar of the file; problems go to the report, and then None comes back.
 
-        `levels`: it is a mailbox name. A value from mail then fills one level and is made safe.
+        `levels`: it is the name of a mailbox or directory. A value from mail then fills one level and is
+        made safe. `url`: a value from mail is percent-encoded.
         """
         if not isinstance(value, str):
             report.error(path, f"expected text, found {describe(value)}.")
@@ -75,7 +83,9 @@ class Template:
                     report.error(path, problem)
                 return None
             if levels:
-                check.level_by_level(tree)
+                check.fill_through(tree, "_level")
+            if url:
+                check.fill_through(tree, "_percent")
             compiled = _ENVIRONMENT.from_string(tree)
         except TemplateSyntaxError as error:
             where = f" in its line {error.lineno}" if "\n" in source else ""

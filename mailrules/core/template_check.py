@@ -57,11 +57,11 @@ def check(tree: nodes.Template, context: ActionContext) -> Found:
     return Found(tuple(dict.fromkeys(walk.problems)), used, walk.tainted, _prefix(tree))
 
 
-def level_by_level(tree: nodes.Template) -> None:
-    """Mark every output that mail chooses, so that it is made safe as (part of) one mailbox level."""
+def fill_through(tree: nodes.Template, safe: str) -> None:
+    """Put every output that mail chooses through a filter of the sandbox that makes it safe."""
     for output in tree.find_all(nodes.Output):
         output.nodes = [
-            _filter(n, "_level", [], like=n) if getattr(n, "tainted", False) else n for n in output.nodes
+            _filter(n, safe, [], like=n) if getattr(n, "tainted", False) else n for n in output.nodes
         ]
 
 

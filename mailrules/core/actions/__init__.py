@@ -12,6 +12,7 @@ from mailrules.core.actions.note import Keep, Log
 from mailrules.core.actions.reply import Reply
 from mailrules.core.actions.script import Script
 from mailrules.core.actions.send import Forward, Redirect
+from mailrules.core.actions.webhook import Webhook
 from mailrules.core.errors import Path, Report
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe
@@ -32,11 +33,12 @@ TABLE: dict[str, type[Action]] = {
     "redirect": Redirect,
     "reply": Reply,
     "script": Script,
+    "webhook": Webhook,
     "log": Log,
     "keep": Keep,
 }
 
-_TO_COME = frozenset({"webhook", "save", "assign"})
+_TO_COME = frozenset({"save", "assign"})
 
 
 def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext) -> tuple[Action, ...]:

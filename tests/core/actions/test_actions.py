@@ -28,7 +28,8 @@ def test_table_is_whole() -> None:
     [
         ("kep", "Did you mean 'keep'?"),
         ({"moov": "A"}, "Did you mean 'move'?"),
-        ("webhook", "not there yet"),
+        ("webhook", "needs a URL"),
+        ("save", "not there yet"),
         ({"move": "A", "stop": True}, "its own line"),
         ({}, "expected an action"),
         (None, "found nothing"),
