@@ -10,6 +10,7 @@ from typing import Any
 
 from mailrules import providers
 from mailrules.adapters.secret import Secret
+from mailrules.config_oauth import Auth, OAuth, read_auth, read_oauth
 from mailrules.config_reader import Section, suggest
 from mailrules.config_secret import FORMS, Secrets
 from mailrules.config_server import (
@@ -30,9 +31,9 @@ from mailrules.yaml_nodes import Document, Node
 SPECIAL_USES = ("all", "archive", "drafts", "flagged", "junk", "sent", "trash")
 ACCOUNT_KEYS = (
     "provider", "host", "port", "security", "username", "password", "address", "mailboxes", "smtp",
-    "special_use", "trusted_authserv", "trust_search", "vars", "connections", "idle",
+    "special_use", "trusted_authserv", "trust_search", "vars", "connections", "idle", "auth", "oauth",
 )  # fmt: skip
-_MERGED = ("smtp", "special_use", "vars")  # defaults and account are joined key by key
+_MERGED = ("smtp", "special_use", "vars", "oauth")  # defaults and account are joined key by key
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Account:
     """One login on one IMAP server. `special_use` maps "\\\\Archive" to a mailbox's name.
 
     `mailboxes` are names or globs, as the file spells them. `address` is the account's own mail address.
+    With `auth` "oauth", `password` is where its tokens are kept (adapters/oauth.py).
     """
 
     name: str
@@ -58,6 +60,8 @@ class Account:
     connections: int = 3
     idle: timedelta = timedelta(minutes=9)
     provider: str | None = None
+    auth: Auth = "password"
+    oauth: OAuth = field(default_factory=OAuth)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -145,6 +149,8 @@ class Accounts:
         password = self._secrets.read(section, username or "")
         if section.lacks("password"):
             section.missing(f"this account has no 'password'. Write password: {FORMS}.")
+        auth = read_auth(section, provider)
+        oauth = read_oauth(section, provider=provider, secrets=self._secrets)
         address = mail_address(section, "address") or _own_address(username or "", host or "")
         smtp = read_smtp(
             section,
@@ -152,6 +158,7 @@ class Accounts:
             secrets=self._secrets,
             username=username,
             password=password,
+            auth=auth,
             address=address,
         )
         mailboxes = _mailboxes(section)
@@ -180,6 +187,8 @@ class Accounts:
             connections=connections or 3,
             idle=idle,
             provider=section.text("provider"),
+            auth=auth,
+            oauth=oauth,
         )
 
     def _provider(self, section: Section) -> providers.Provider | None:

@@ -23,26 +23,26 @@ class Secrets:
         self._report = report
         self._environ = environ
 
-    def read(self, section: Section, username: str) -> Secret | None:
-        """The Secret under `password`; None if there is none or it is wrong (then it is reported)."""
-        value = section.data.get("password")
+    def read(self, section: Section, username: str, *, key: str = "password") -> Secret | None:
+        """The Secret under `key`; None if there is none or it is wrong (then it is reported)."""
+        value = section.data.get(key)
         if value is None:
             return None
-        path = (*section.path, "password")
+        path = (*section.path, key)
         if not isinstance(value, dict):
             # Never the value itself: this line is printed and logged.
             what = "a password does not stand in the file" if isinstance(value, str) else "not a list"
-            section.error("password", f"password: {what}. Say where it is kept: {FORMS}.")
+            section.error(key, f"{key}: {what}. Say where it is kept: {FORMS}.")
             return None
         sources = [key for key in value if key in SOURCES]
-        for key in value:
-            if key not in SOURCES:
-                hint = suggest(key, SOURCES)
-                message = f"unknown source of a password '{key}'. {hint}"
-                self._report.error((*path, key), message, at="key")
+        for source in value:
+            if source not in SOURCES:
+                hint = suggest(source, SOURCES)
+                message = f"unknown source of a password '{source}'. {hint}"
+                self._report.error((*path, source), message, at="key")
         if len(sources) != 1:
             if sources or not value:
-                section.error("password", f"password: exactly one of {', '.join(SOURCES)}. Keep one.")
+                section.error(key, f"{key}: exactly one of {', '.join(SOURCES)}. Keep one.")
             return None
         source = sources[0]
         argument = self._argument(source, value[source], (*path, source))

@@ -22,7 +22,7 @@ _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+")
 
 @dataclass(frozen=True, slots=True)
 class Smtp:
-    """Where forwards and redirects are handed in. Without a username there is no login."""
+    """Where mail is handed in. Without a username there is no login. `auth`: as for the account."""
 
     host: str
     port: int
@@ -30,6 +30,7 @@ class Smtp:
     username: str | None
     password: Secret | None
     from_address: str
+    auth: Literal["password", "oauth"] = "password"
 
 
 def read_smtp(
@@ -39,6 +40,7 @@ def read_smtp(
     secrets: Secrets,
     username: str | None,
     password: Secret | None,
+    auth: Literal["password", "oauth"] = "password",
     address: str,
 ) -> Smtp | None:
     """What `smtp` of an account says, filled up from its provider and its own login."""
@@ -72,6 +74,7 @@ def read_smtp(
         username=(own_name or username) if login else None,
         password=(own_password or password) if login else None,
         from_address=sender,
+        auth=auth if own_password is None else "password",
     )
 
 

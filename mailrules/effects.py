@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.refusals import NoSuchMailbox
-from mailrules.config import Account, Settings
+from mailrules.adapters.oauth import access_token
+from mailrules.config import Account, Settings, Smtp
 from mailrules.core.actions.base import Commit, EffectTarget, Errand, Outcome
 from mailrules.core.actions.exchange import script_input
 from mailrules.core.compose import Outgoing, forward_message, redirect_message, reply_message
@@ -164,6 +166,7 @@ class WorkerEffects:
             security=settings.security,
             username=settings.username,
             password=settings.password.read if settings.password is not None else None,
+            token=self._token(settings),
         )
 
         def errand(commit: Commit) -> Outcome:
@@ -196,6 +199,11 @@ class WorkerEffects:
             )
 
         return errand
+
+    def _token(self, settings: Smtp) -> Callable[[], str] | None:
+        if settings.auth != "oauth" or settings.password is None:
+            return None
+        return functools.partial(access_token, settings.password, account=self._account.name)
 
     def script(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
         read = self._read(target, whole=arguments["input"] != "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import threading
@@ -14,6 +15,7 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, Login
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.adapters.oauth import access_token
 from mailrules.adapters.store import Store, StoreError, covering, in_words
 from mailrules.config import Account, Config
 from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
@@ -153,7 +155,8 @@ class House:
             port=settings.port,
             security=settings.security,
             username=settings.username,
-            password=settings.password.read,
+            password=password_of(settings),
+            oauth=settings.auth == "oauth",
             special_use=settings.special_use,
         )
         connection = Connection(
@@ -352,6 +355,13 @@ class House:
                     if not connection.alive or isinstance(error, StoreError) or patience:
                         raise
                     log.warning("%s/%s: %s", account, name, error)  # the watched mailboxes go on
+
+
+def password_of(settings: Account) -> Callable[[], str]:
+    """What gives an account's password, or its OAuth token, when it logs in."""
+    if settings.auth == "oauth":
+        return functools.partial(access_token, settings.password, account=settings.name)
+    return settings.password.read
 
 
 def matches_any(name: str, patterns: Sequence[str]) -> bool:

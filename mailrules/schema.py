@@ -12,6 +12,7 @@ from typing import Any
 
 from mailrules.adapters.secret import SOURCES
 from mailrules.config_accounts import SPECIAL_USES
+from mailrules.config_oauth import AUTHS, OAUTH_KEYS
 from mailrules.config_server import SECURITIES
 from mailrules.config_settings import LOG_FORMATS
 from mailrules.core.actions import TABLE as ACTIONS
@@ -212,6 +213,20 @@ def _server() -> dict[str, Schema]:
     }
 
 
+def _oauth() -> Schema:
+    words = {
+        "client_id": "The client id that your provider has given you.",
+        "client_secret": "Its secret, if it has one: where it is kept.",
+        "authorize_url": "Where a browser is sent. Known providers have it.",
+        "token_url": "Where codes become tokens. Known providers have it.",
+        "device_url": "Where a code for another device comes from. Known providers have it.",
+        "scope": "What the tokens are for, parted by blanks. Known providers have it.",
+    }
+    forms: dict[str, Schema] = {key: _described({"type": "string"}, words[key]) for key in OAUTH_KEYS}
+    forms["client_secret"] = {"$ref": "#/$defs/password"}
+    return _mapping(forms)
+
+
 def _account() -> Schema:
     smtp = {**_server(), "from": _described({"type": "string"}, "The sender's address.")}
     smtp["username"] = {"type": ["string", "number", "boolean", "null"]}
@@ -221,6 +236,10 @@ def _account() -> Schema:
             "provider": _described(
                 {"enum": [*PROVIDERS, *ALIASES]}, "Fills in host, port, security and smtp."
             ),
+            "auth": _described(
+                {"enum": list(AUTHS)}, "password (default), or oauth: password is where the tokens are kept."
+            ),
+            "oauth": _described(_oauth(), "As which client `mailrules login` asks for tokens, and where."),
             "address": _described({"type": "string"}, "The account's own address, if its username is none."),
             "mailboxes": _described(_TEXTS, "The watched mailboxes, globs allowed. Default: [INBOX]."),
             "smtp": {

@@ -15,6 +15,7 @@ import re
 import shlex
 import stat
 import subprocess
+import tempfile
 import threading
 import urllib.parse
 from collections.abc import Mapping
@@ -72,6 +73,42 @@ class Secret:
         if any(c in value for c in "\0\r\n"):
             raise PermanentError(f"{self.where} holds more than one line. Keep the password alone there.")
         return str(value)
+
+    @property
+    def writable(self) -> bool:
+        """Whether `write` can keep something there."""
+        return self.source in ("file", "keyring")
+
+    def write(self, value: str) -> None:
+        """Keep a secret there: in the keyring, or whole or not at all in a file that is its owner's alone.
+
+        Raises PermanentError.
+        """
+        remember(value)
+        if self.source == "keyring":
+            self._write_keyring(value)
+        elif self.source == "file":
+            _write_path(Path(self.argument[0]).expanduser(), value, where=self.where)
+        else:
+            raise PermanentError(
+                f"nothing can be kept in {self.where}. "
+                "Write password: {keyring: mailrules} or {file: PATH}."
+            )
+
+    def _write_keyring(self, value: str) -> None:
+        try:
+            import keyring
+            import keyring.errors
+        except ImportError:
+            raise PermanentError(
+                f"{self.where} needs the keyring package: pip install 'mailrules[keyring]'."
+            ) from None
+        try:
+            keyring.set_password(self.argument[0], self.username, value)
+        except keyring.errors.KeyringError as error:
+            raise PermanentError(
+                f"{self.where} can't be written: {scrub(str(error))}. Use password: {{file: PATH}} instead."
+            ) from None
 
     def _read_env(self) -> str:
         value = self.environ.get(self.argument[0])
@@ -161,6 +198,40 @@ def _read_path(path: Path, *, where: str, private: bool) -> str:
     if len(raw) > _LIMIT:
         raise PermanentError(f"{where} is too long for a password. Check the path.")
     return _without_newline(_decode(raw, where=where))
+
+
+def _write_path(path: Path, value: str, *, where: str) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 from the start
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(value + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise PermanentError(
+            f"{where} can't be written: {error.strerror or error}. Check its directory and who owns it."
+        ) from None
+
+
+def keyring_works() -> bool:
+    """Whether there is a keyring on this system that keeps secrets, without asking it for any."""
+    try:
+        import keyring
+        import keyring.backends.fail
+        import keyring.backends.null
+    except ImportError:
+        return False
+    try:
+        backend = keyring.get_keyring()
+        return not isinstance(backend, keyring.backends.fail.Keyring | keyring.backends.null.Keyring)
+    except Exception:  # noqa: BLE001 - a backend of anybody's
+        return False
 
 
 def _decode(raw: bytes, *, where: str) -> str:

@@ -42,6 +42,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": (WORKER, "Hold the effects of a rule, an account, or all."),
     "resume": (WORKER, "End a pause and do what was held."),
     "resync": (WORKER, "Go on with a journal that was put back from a copy."),
+    "init": (START, "Make a first rules.yaml for your mail."),
+    "login": (START, "Let mailrules into an account that wants OAuth."),
+    "doctor": (START, "Say what is wrong here, and what to do about it."),
     "demo": (START, "Watch it work on sample mail; no account needed."),
     "schema": (START, "Print the JSON Schema of the file, for editors."),
 }

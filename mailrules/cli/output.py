@@ -16,6 +16,7 @@ from mailrules.core.safe import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 STYLES = {
     "done": "green", "planned": "cyan", "running": "cyan", "held": "yellow", "later": "yellow",
@@ -57,13 +58,20 @@ def note(text: str, *, style: str | None = None) -> None:
     console(stderr=True).print(safe(text), style=style)
 
 
-def line(parts: Sequence[tuple[str, str | None]]) -> None:
-    """A line of (text, style) parts; on a terminal cut at its width."""
+def words(parts: Sequence[tuple[str, str | None]]) -> Text:
+    """A text of (words, style) parts, made safe."""
     from rich.text import Text
 
-    text = Text(no_wrap=True, end="\n")
-    for words, style in parts:
-        text.append(safe(words), style=style or "")
+    text = Text()
+    for said, style in parts:
+        text.append(safe(said), style=style or "")
+    return text
+
+
+def line(parts: Sequence[tuple[str, str | None]]) -> None:
+    """A line of (text, style) parts; on a terminal cut at its width."""
+    text = words(parts)
+    text.no_wrap = True
     where = console()
     if where.is_terminal:
         text.truncate(where.width, overflow="ellipsis")

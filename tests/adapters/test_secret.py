@@ -271,3 +271,59 @@ def test_filter_scrubs_a_record() -> None:
     assert "c4nary" not in shown
     assert "login of *** failed ***" in shown
     assert "ValueError: ***" in shown
+
+
+# -- keeping one --------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_written_is_its_owners(tmp_path: Path) -> None:
+    """0600 from the start, whole or not at all, and what was there before is replaced."""
+    path = tmp_path / "new" / "secret"
+    kept = Secret("file", (str(path),))
+    assert kept.writable
+    kept.write(CANARY)
+    assert kept.read() == CANARY
+    assert path.stat().st_mode & 0o777 == 0o600
+    kept.write("another-one")
+    assert kept.read() == "another-one"
+    assert [entry.name for entry in path.parent.iterdir()] == ["secret"]
+    with pytest.raises(PermanentError, match="can't be written"):
+        Secret("file", (str(path / "below"),)).write(CANARY)
+
+
+def test_the_keyring_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the service and the user name that it is read by."""
+    import keyring
+    import keyring.backend
+
+    class Memory(keyring.backend.KeyringBackend):
+        priority = 1.0  # type: ignore[assignment]
+        kept: dict[tuple[str, str], str] = {}
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return self.kept.get((service, username))
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            self.kept[service, username] = password
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(Memory())
+    try:
+        assert secret_module.keyring_works()
+        Secret("keyring", ("mailrules",), username="me").write(CANARY)
+        assert Secret("keyring", ("mailrules",), username="me").read() == CANARY
+        keyring.set_keyring(__import__("keyring.backends.fail", fromlist=["x"]).Keyring())
+        assert not secret_module.keyring_works()
+        with pytest.raises(PermanentError, match="can't be written"):
+            Secret("keyring", ("mailrules",), username="me").write(CANARY)
+    finally:
+        keyring.set_keyring(before)
+
+
+@pytest.mark.parametrize("source", ["env", "command", "credential"])
+def test_elsewhere_nothing_can_be_kept(source: str) -> None:
+    """It is said what can."""
+    other = Secret(source, ("x",))  # type: ignore[arg-type]
+    assert not other.writable
+    with pytest.raises(PermanentError, match="keyring: mailrules"):
+        other.write(CANARY)

@@ -20,6 +20,7 @@ from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numera
 from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Verbatim, astring
 from mailrules.adapters.imap.watch import USUAL, Watch
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
+from mailrules.adapters.oauth import NeedsLogin
 from mailrules.adapters.secret import remember, scrub
 from mailrules.core.errors import PermanentError, TransientError
 
@@ -38,7 +39,8 @@ RFC 2177 does not say that they must."""
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in. `password` is called when the connection is opened, and may raise.
+    """How to log in. `password` is called when the connection is opened, and may raise; with `oauth` it is
+    an access token.
 
     `special_use`: "\\\\Archive" -> mailbox, for what the server does not say. `tls`: instead of the
     default context, which trusts the system's authorities. `compress`: whether mail in bulk comes
@@ -55,6 +57,7 @@ class Login:
     timeout: float = 60
     tls: ssl.SSLContext | None = None
     compress: bool | None = None
+    oauth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,10 @@ class Connection:
         Raises TransientError, LoginRefused, TlsError or another PermanentError; then nothing is open.
         """
         login = self.login
-        password = login.password()
+        try:
+            password = login.password()
+        except NeedsLogin as error:
+            raise LoginRefused(str(error)) from None
         remember(password)
         try:
             self._client = Client(
@@ -143,7 +149,8 @@ class Connection:
             raise ConnectionLost("aborted")
 
     def _log_in(self, password: str) -> None:
-        status = self.client.log_in(self.login.username, password)
+        log_in = self.client.log_in_with_token if self.login.oauth else self.client.log_in
+        status = log_in(self.login.username, password)
         if status.status != "OK":
             raise login_failure(status)
 

@@ -153,6 +153,29 @@ class Client(IMAPClient):  # type: ignore[misc]
             pass
         return self.wire.last
 
+    def log_in_with_token(self, username: str, token: str) -> Status:
+        """AUTHENTICATE XOAUTH2, or OAUTHBEARER (RFC 7628) where only that is offered: its answer."""
+        refuse_control(username)
+        refuse_control(token)
+        offered = self.wire.capabilities
+        bearer = "AUTH=OAUTHBEARER" in offered and "AUTH=XOAUTH2" not in offered
+        if not bearer and "AUTH=XOAUTH2" not in offered:
+            raise PermanentError(f"{self.host}: the server takes no OAuth tokens here. Use auth: password.")
+        if bearer:
+            said = f"n,a={username.replace('=', '=3D').replace(',', '=2C')},\1auth=Bearer {token}\1\1"
+        else:
+            said = f"user={username}\1auth=Bearer {token}\1\1"
+        # A second challenge is the reason for a refusal; it wants an answer without content.
+        answers = [said, "\1" if bearer else ""]
+        self.wire.last = Status("NO")
+        try:
+            self.sasl_login(
+                "OAUTHBEARER" if bearer else "XOAUTH2", lambda _: answers.pop(0) if answers else None
+            )
+        except LoginError:
+            pass
+        return self.wire.last
+
     def command(self, *parts: Part, seconds: float | None = None, take: Take | None = None) -> Reply:
         """Send one command and read its answer. NO and BAD come back as a Reply, not as exceptions.
 
