@@ -86,7 +86,7 @@ def file(path: Path) -> tuple[Config | None, list[Result]]:
     else:
         found = examination.config
         assert found is not None
-        words = f"{path}: {len(found.accounts)} accounts, {len(found.rules)} rules, without errors"
+        words = f"{path}: {_count(found)}, without errors"
         results.append(Result("configuration", True, words))
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -281,3 +281,8 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def _count(found: Config) -> str:
+    numbers = ((len(found.accounts), "account"), (len(found.rules), "rule"))
+    return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for number, word in numbers)

@@ -119,10 +119,12 @@ def command(
         if not common.json:
             _show(start, mailboxes, messages)
     secret = replace(secret, username=start.username)
+    written = _as_written(secret, place)
     if typed is not None:
         secret.write(typed)
-        note(f"The password is kept in {secret.where}.")
-    start = replace(start, password=_as_written(secret, place), schema=_write_schema(place))
+        where = f"{written[1]}, which only you can read" if written[0] == "file" else secret.where
+        note(f"The password is kept in {where}.")
+    start = replace(start, password=written, schema=_write_schema(place))
     _write(place, start)
     return _report(common, start, servers, place, mailboxes, messages, logged_in=logged_in)
 

@@ -1,0 +1,115 @@
+"""docs/first-steps.md is what a newcomer sees: each of its commands is run, and each screen compared."""
+
+from __future__ import annotations
+
+import imaplib
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.newcomer import ADDRESS
+from tests.lab import terminal
+from tests.lab.ca import LabCA
+from tests.lab.dovecot import PASSWORD, Dovecot
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "first-steps.md"
+MAIL = sorted((ROOT / "mailrules" / "demo" / "mail").glob("*.eml"))
+LONG_AGO = time.time() - 40 * 86400
+PROGRAM = [sys.executable, str(Path(__file__).with_name("newcomer.py"))]
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?Z?|^\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the page, and the screen that it shows."""
+
+    line: int
+    command: str
+    screen: list[str]
+
+
+def steps(page: str) -> list[Step]:
+    """The commands of the console blocks, in order."""
+    found: list[Step] = []
+    inside = False
+    for number, line in enumerate(page.splitlines(), 1):
+        if line.startswith("```"):
+            inside = line == "```console"
+        elif inside and line.startswith("$ "):
+            found.append(Step(number, line[2:], []))
+        elif inside:
+            found[-1].screen.append(line.rstrip())
+    return found
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A directory, and what the newcomer's programs are told."""
+
+    directory: Path
+    environment: dict[str, str]
+    port: int
+
+    def plain(self, line: str) -> str:
+        """Without what differs from day to day and from place to place."""
+        line = line.replace(f"127.0.0.1:{self.port}", "imap.example.org:993")
+        line = line.replace("127.0.0.1", "imap.example.org")
+        line = _TIME.sub("TIME", line)
+        line = re.sub(r"\d+\.\d+ s\b", "SECONDS", line)
+        return line.rstrip()
+
+    def run(self, command: str, shown: list[str]) -> tuple[int, list[str]]:
+        """Run it, giving the answers that the page shows."""
+        words = shlex.split(command)
+        program = [*PROGRAM, *words[1:]] if words[0] == "mailrules" else ["/bin/sh", "-c", command]
+        answers = {r"Password for [^\n]*: ": PASSWORD}
+        for line in shown:
+            if match := re.search(r"([^.?]+\? \[y/N\]: )(\w+)$", line):
+                answers[re.escape(match[1])] = match[2]
+        return terminal.run(program, answers, directory=self.directory, environment=self.environment)
+
+
+@pytest.fixture
+def stage(dovecot: Dovecot, lab_ca: LabCA, tmp_path: Path) -> Iterator[Stage]:
+    """The demo's mail in the inbox of somebody whose server is the lab's."""
+    dovecot.set_user(ADDRESS)
+    with dovecot.session(ADDRESS) as client:
+        for path in MAIL:
+            when = imaplib.Time2Internaldate(LONG_AGO if "out-of-office" in path.name else time.time())
+            client.append("INBOX", "", when, path.read_bytes().replace(b"\n", b"\r\n"))
+    home = tmp_path / "home"
+    home.mkdir()
+    yield Stage(
+        home,
+        {
+            "PATH": os.environ["PATH"], "HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8", "TZ": "UTC",
+            "PYTHONPATH": str(ROOT), "SSL_CERT_FILE": str(lab_ca.ca_file),
+            "LAB_PORT": str(dovecot.imaps_port),
+            "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+        },
+        dovecot.imaps_port,
+    )  # fmt: skip
+
+
+def test_the_page_is_what_a_newcomer_sees(stage: Stage) -> None:
+    """From `init` to `log`: every screen, in 80 columns, is as the page shows it."""
+    found = steps(PAGE.read_text())
+    assert [step.command.split()[1] for step in found if step.command.startswith("mailrules")] == [
+        "init", "plan", "apply", "explain", "undo", "log",
+    ]  # fmt: skip
+    for step in found:
+        status, shown = stage.run(step.command, step.screen)
+        where = f"docs/first-steps.md:{step.line}: {step.command}"
+        assert status == 0, (where, shown)
+        assert all(len(line) <= 80 for line in shown), where
+        assert [stage.plain(line) for line in shown] == [stage.plain(line) for line in step.screen], where
