@@ -121,7 +121,9 @@ class Mailrules(Contender):
         return [sys.executable, "-m", "mailrules", command, "--config", config, "--state", state, *rest]
 
     def environment(self) -> Mapping[str, str]:
-        return {"LAB_PASSWORD": PASSWORD, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+        # As installed: compiled once, not at every start.
+        compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+        return {"LAB_PASSWORD": PASSWORD, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), **compiled}
 
 
 @dataclass(frozen=True, kw_only=True)

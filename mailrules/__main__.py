@@ -12,6 +12,9 @@ def main() -> int:
 
         sys.stdout.write(f"mailrules {__version__}\n")
         return 0
+    import gc
+
+    gc.set_threshold(20_000, 10, 10)  # what is imported stays: no need to look through it again and again
     from mailrules.cli.app import main as run
 
     return run()

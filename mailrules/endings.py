@@ -93,6 +93,8 @@ class Endings:
 
     def _say(self, row: EffectRow, outcome: Outcome) -> None:
         level = logging.INFO if outcome.state in ("done", "gone", "held") else logging.WARNING
+        if not log.isEnabledFor(level):
+            return
         error = outcome.detail.get("error") or outcome.detail.get("because") or ""
         log.log(
             level,

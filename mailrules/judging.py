@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from mailrules.adapters.imap.facts import Arrived
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
@@ -149,12 +150,18 @@ class Judge:
         unheard = set(uids)
         account, name, uidvalidity = self.situation.account.name, mailbox.name, mailbox.uidvalidity
 
-        def take(told: Sequence[tuple[int, Callable[[], dict[Fact, Any]]]]) -> None:
-            hold([uid for uid, _ in told])
-            for uid, read in told:
-                unheard.discard(uid)
+        leave_out = None if self.keep else self.rules.sieve
+
+        def take(told: Sequence[Arrived]) -> None:
+            uids = [arrived.uid for arrived in told]
+            hold(uids)
+            unheard.difference_update(uids)
+            for arrived in told:
+                if leave_out is not None and arrived.block is not None and leave_out(arrived.block):
+                    continue  # no rule can match
+                uid = arrived.uid
                 key = MessageKey(account, name, uidvalidity, uid)
-                message = Message(key, now, read(), self.trusted_authserv)
+                message = Message(key, now, arrived.facts(), self.trusted_authserv)
                 answer = self._decide(judged, message)
                 if answer is not None and not self._settled(judged, uid, answer):
                     needs[uid] = answer.facts  # type: ignore[union-attr]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 from mailrules.adapters.store import ACTING, LARGEST_SET, EffectRow, doing
 from mailrules.recovery import MOVES
@@ -80,11 +81,20 @@ def _turn(row: EffectRow) -> tuple[bool, int, int]:
     return row.leaves, row.order, row.id
 
 
+def _same(arguments: Mapping[str, Any]) -> Hashable:
+    """Equal for equal arguments."""
+    if len(arguments) == 1:
+        ((name, only),) = arguments.items()
+        if type(only) is str:
+            return name, only
+    return json.dumps(arguments, sort_keys=True)
+
+
 def sets(rows: Sequence[EffectRow]) -> list[list[EffectRow]]:
     """Rows of the same action and arguments together, of any rule, at most LARGEST_SET of them."""
-    sets: dict[tuple[str, str], list[EffectRow]] = defaultdict(list)
+    sets: dict[tuple[str, Hashable], list[EffectRow]] = defaultdict(list)
     for row in rows:
-        sets[row.action, json.dumps(row.arguments, sort_keys=True)].append(row)
+        sets[row.action, _same(row.arguments)].append(row)
     return [
         those[start : start + LARGEST_SET]
         for those in sets.values()

@@ -58,7 +58,7 @@ def _cost(command: list[str], out: Path) -> dict[str, float]:
     script = str(Path(__file__).parent.parent / "measured.py")
     subprocess.run(
         [sys.executable, "-S", "-E", script, str(out), *command], cwd=ROOT, check=True,
-        env={**os.environ, "LAB_PASSWORD": "pw"}, stdout=subprocess.DEVNULL,
+        env={**os.environ, "LAB_PASSWORD": "pw", "PYTHONDONTWRITEBYTECODE": ""}, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     cost: dict[str, float] = json.loads(out.read_text())
     if cost["status"]:

@@ -110,6 +110,7 @@ class Worker(Watcher):
         self._environment = {
             **os.environ, "LAB_PASSWORD": PASSWORD, "SSL_CERT_FILE": str(ca.ca_file),
             "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT), "NO_COLOR": "1",
+            "PYTHONDONTWRITEBYTECODE": "",
         }  # fmt: skip
 
     def command(self) -> list[str]:

@@ -290,24 +290,35 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
         because = account.paused or f"rule '{rule.name}' is paused"
     effects: list[PlannedEffect] = []
     for step, action in enumerate(rule.then):
-        blank = PlannedEffect(
-            rule=rule.name, revision=rule.revision, step=step, action=action.key, arguments={},
-            leaves=action.leaves, once=action.once, state=state, because=because,
-            on_unknown="retry" if action.repeatable else rule.on_unknown,
-        )  # fmt: skip
         try:
             name, arguments, target = action.render(message, context)
         except RenderError as error:
-            return [replace(blank, state="failed", because=str(error), leaves=False)]
+            return [_nothing(rule, step, action, "failed", str(error))]
         except Declined as declined:
-            effects.append(replace(blank, state="skipped", because=str(declined), leaves=False, once=False))
+            effects.append(_nothing(rule, step, action, "skipped", str(declined)))
             continue
         except UnknownFact as unknown:
             if unknown.unavailable.passing:
                 raise _Answer(Deferred(unknown.unavailable.reason)) from None
-            return [replace(blank, state="failed", because=unknown.unavailable.reason, leaves=False)]
-        effects.append(replace(blank, action=name, arguments=arguments, target=target))
+            return [_nothing(rule, step, action, "failed", unknown.unavailable.reason)]
+        effects.append(
+            PlannedEffect(
+                rule=rule.name, revision=rule.revision, step=step, action=name, arguments=arguments,
+                leaves=action.leaves, once=action.once, target=target, state=state, because=because,
+                on_unknown="retry" if action.repeatable else rule.on_unknown,
+            )
+        )  # fmt: skip
     return effects
+
+
+def _nothing(
+    rule: Rule, step: int, action: Action, state: Literal["failed", "skipped"], because: str
+) -> PlannedEffect:
+    """An action that does nothing with this message, and why."""
+    return PlannedEffect(
+        rule=rule.name, revision=rule.revision, step=step, action=action.key, arguments={}, leaves=False,
+        once=action.once and state == "failed", state=state, because=because, on_unknown=rule.on_unknown,
+    )  # fmt: skip
 
 
 def _after(message: Message, action: Action, effect: PlannedEffect) -> Message:

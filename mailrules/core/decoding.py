@@ -35,6 +35,11 @@ def decode(raw: bytes) -> str:
     return nfc(_one_line(decode_words(raw))).strip()
 
 
+def decode_line(raw: bytes) -> str:
+    """A line in which there may be encoded words, as text without line ends."""
+    return _one_line(decode_words(raw.rstrip(b"\r")))
+
+
 def decode_words(raw: bytes) -> str:
     """Encoded words and everything around them, neither trimmed nor normalised."""
     raw = raw[:LONGEST]

@@ -20,6 +20,7 @@ from mailrules.core.conditions.views import Mailbox, header_texts, list_ids, mai
 from mailrules.core.message import Fact, Message, MissingFact, UnknownFact
 from mailrules.core.rule import Rule
 from mailrules.core.search import Search
+from mailrules.core.sieve import Sieve, sieve
 from mailrules.core.text import Text
 
 FEW = 4
@@ -46,6 +47,7 @@ class RuleSet(Sequence[Rule]):
             for clue in found:
                 clues[clue.view].append((clue, place))
         self._always = frozenset(always)
+        self._clues = {view: [clue for clue, _ in those] for view, those in clues.items()}
         self._views = [_view(view, those) for view, those in clues.items()]
 
     @cached_property
@@ -63,6 +65,17 @@ class RuleSet(Sequence[Rule]):
                 found.append((rule.when.search(), changed))
                 changed = changed.union(*(action.changes() for action in rule.then))
         return found
+
+    @cached_property
+    def sieve(self) -> Sieve | None:
+        """What sees in a block of just the headers that conditions read that no rule matches; None: nothing.
+
+        It is only for blocks of these headers, as the server sent them.
+        """
+        names = [str(fact.argument) for fact in self.facts if fact.kind == "header"]
+        if self._always or not self._clues or "*" in names:
+            return None
+        return sieve(self._clues, names)
 
     def candidates(self, message: Message) -> Sequence[Rule]:
         """The rules that may match, in their order."""

@@ -17,7 +17,7 @@ from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure, login_failure
 from mailrules.adapters.imap.tokens import Unreadable, flag_list, number, numeral, pairs, tokens, validity
-from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Verbatim, astring
+from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Usual, Verbatim, astring
 from mailrules.adapters.imap.watch import USUAL, Watch
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsError, quoted
 from mailrules.adapters.oauth import NeedsLogin
@@ -246,13 +246,13 @@ class Connection:
     def fileno(self) -> int:
         return self.client.wire.sock.fileno()
 
-    def send(self, *parts: Part, take: Take | None = None) -> Reply:
+    def send(self, *parts: Part, take: Take | None = None, usual: Usual | None = None) -> Reply:
         """Send a command; NO and BAD come back as they are. For this package only. Ends IDLE.
 
-        `take` is handed the responses as they come (`Client.command`).
+        `take` is handed the responses as they come, `usual` several at a time (`Client.command`).
         """
         self.done()
-        return self.client.command(*parts, take=take)
+        return self.client.command(*parts, take=take, usual=usual)
 
     def command(self, doing: str, *parts: Part) -> Reply:
         """Send a command; NO and BAD raise TransientError or Refused. `doing` starts the message."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mailrules.adapters.imap.fetch import Told, answer_to, fetch_items, stream_items
-from mailrules.adapters.imap.items import Items, header_block, internal_date
+from mailrules.adapters.imap.fetch import Told, fetch_items, stream_items
+from mailrules.adapters.imap.items import Items, answer_to, header_block, internal_date
 from mailrules.adapters.imap.labelling import labels_of
 from mailrules.adapters.imap.tokens import Unreadable, flags, number
 from mailrules.core.errors import PermanentError
@@ -39,13 +39,22 @@ NO_LABELS = Unavailable("gmail_label: this is not a Gmail server (no X-GM-EXT-1)
 NOT_SENT = Unavailable("the server did not send it", passing=True)
 
 
+class Arrived(NamedTuple):
+    """What the server told of a message: `facts` reads it; `block` is the header as it came, if it came."""
+
+    uid: int
+    block: bytes | None
+    items: Items | Unavailable
+    read: Callable[[Items | Unavailable], Known]
+
+    def facts(self) -> Known:
+        return self.read(self.items)
+
+
 def stream_facts(
-    mailbox: Mailbox,
-    uids: Iterable[int],
-    facts: Iterable[Fact],
-    take: Callable[[Sequence[tuple[int, Callable[[], Known]]]], None],
+    mailbox: Mailbox, uids: Iterable[int], facts: Iterable[Fact], take: Callable[[Sequence[Arrived]], None]
 ) -> None:
-    """Hand these facts on as they arrive, some messages at a time, each with what reads it.
+    """Hand these facts on as they arrive, some messages at a time.
 
     Not of text and parts, which take more than one question. `take` sends nothing to the server.
     """
@@ -54,8 +63,14 @@ def stream_facts(
     read = _reader(wanted, labels=labels)
     what = _items(wanted if labels else wanted - {GMAIL_LABELS}) or [b"FLAGS"]
 
+    asked = answer_to(what[-1]) if what[-1].startswith(b"BODY") else b""
+
     def told(those: Sequence[Told]) -> None:
-        take([(uid, lambda items=items: read(items)) for uid, items in those])  # type: ignore[misc]
+        arrived = []
+        for uid, items in those:
+            block = None if isinstance(items, Unavailable) else items.get(asked)
+            arrived.append(Arrived(uid, block, items, read))
+        take(arrived)
 
     stream_items(mailbox, uids, what, told)
 

@@ -7,10 +7,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mailrules.adapters.imap.framing import Response
-from mailrules.adapters.imap.items import Items, header_block, read_fetch
+from mailrules.adapters.imap.framing import Response, Several
+from mailrules.adapters.imap.items import Items, UsualAnswer, answer_to, header_block, read_fetch
 from mailrules.adapters.imap.refusals import failure, throttled
 from mailrules.adapters.imap.tokens import Unreadable, number, numeral
+from mailrules.adapters.imap.transport import Usual
 from mailrules.adapters.imap.wire import TooMuch
 from mailrules.core.errors import TransientError
 from mailrules.core.message import Unavailable
@@ -66,9 +67,9 @@ def stream_items(mailbox: Mailbox, uids: Iterable[int], what: Sequence[bytes], t
     `take` sends nothing to the server: it is called in the middle of an answer. What it raises ends the
     connection.
     """
-    ready = _readiness(what)
+    ready, usual = _readiness(what), UsualAnswer.made(what)
     for piece in _pieces(mailbox, sorted(set(uids)), lambda: mailbox.connection.fetch_most):
-        _Asking(mailbox, b" ".join(what), take, ready).all_of(piece)
+        _Asking(mailbox, b" ".join(what), take, ready, usual).all_of(piece)
 
 
 def _readiness(what: Sequence[bytes]) -> Callable[[Items], bool]:
@@ -82,11 +83,6 @@ def _readiness(what: Sequence[bytes]) -> Callable[[Items], bool]:
         return not headers or header_block(items, headers[0]) is not None
 
     return ready
-
-
-def answer_to(item: bytes) -> bytes:
-    """The name of what answers BODY.PEEK[…]."""
-    return item.replace(b"BODY.PEEK[", b"BODY[", 1).upper()
 
 
 def _pieces(mailbox: Mailbox, uids: Sequence[int], most: Callable[[], int]) -> Iterator[Sequence[int]]:
@@ -104,8 +100,14 @@ class _Asking:
     """The question about some messages, and what it breaks into."""
 
     def __init__(
-        self, mailbox: Mailbox, what: bytes, take: Take, ready: Callable[[Items], bool] | None
+        self,
+        mailbox: Mailbox,
+        what: bytes,
+        take: Take,
+        ready: Callable[[Items], bool] | None,
+        usual: UsualAnswer | None = None,
     ) -> None:
+        self._usual = usual
         self._mailbox = mailbox
         self._what = what
         self._take = take
@@ -160,8 +162,25 @@ class _Asking:
             self._hand_on()
             return True
 
+        def take_several(several: Sequence[Several]) -> bool:
+            read = self._usual.read  # type: ignore[union-attr]
+            for groups, block in several:
+                items = read(groups, block)
+                uid = items[b"UID"]
+                if uid in waiting:
+                    waiting.remove(uid)
+                    partial.pop(uid, None)  # all of it is here
+                    self._batch.append((uid, items))
+                    self._held += len(block)
+            if len(self._batch) < FEW and self._held < MOST_HELD:
+                return False
+            self._hand_on()
+            return True
+
         named = str(self._mailbox.spanned(uids)).encode()
-        reply = self._mailbox.send(b"UID FETCH ", named, b" (UID " + self._what + b")", take=take)
+        usual = Usual(self._usual.pattern, take_several) if self._usual is not None else None
+        asked = (b"UID FETCH ", named, b" (UID " + self._what + b")")
+        reply = self._mailbox.send(*asked, take=take, usual=usual)
         answered = len(waiting) < len(uids) or bool(partial)
         waiting.difference_update(partial)
         self._batch += partial.items()
@@ -213,7 +232,8 @@ class _Asking:
 
     def _in_pieces(self, uids: Sequence[int]) -> None:
         for start in range(0, len(uids), FEW):
-            _Asking(self._mailbox, self._what, self._told, self._ready).all_of(uids[start : start + FEW])
+            piece = uids[start : start + FEW]
+            _Asking(self._mailbox, self._what, self._told, self._ready, self._usual).all_of(piece)
 
     def _told(self, told: Sequence[Told]) -> None:
         self._left.difference_update([uid for uid, _ in told])

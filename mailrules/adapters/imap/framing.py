@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from mailrules.adapters.secret import scrub
 
 Response = list[bytes]
+Several = tuple[tuple[bytes, ...], bytes]
+"""One of several responses of the same form: what its pattern's groups found, and its literal."""
 
 _LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
 _NO_LITERALS = re.compile(rb"\+|\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNORECASE)
@@ -105,6 +107,34 @@ class Framer:
                 raise OutOfBounds(f"announces {size} octets at once")
             self._parts[-1] = line[: announced.start()]
             self._literal = size
+
+    def several(self, usual: re.Pattern[bytes], most: int) -> list[Several]:
+        """The complete responses at hand that `usual` matches, in order; none if another one comes first.
+
+        Each ends in a literal, whose size is the pattern's last group, and `)`.
+        """
+        found: list[Several] = []
+        if self._parts or self._literal is not None:
+            return found
+        buffer, at = self._buffer, self._at
+        total, largest = len(buffer), self._limits.literal
+        match = usual.match
+        while len(found) < most:
+            head = match(buffer, at)
+            if head is None:
+                break
+            groups = head.groups()
+            start = head.end()
+            end = start + int(groups[-1])
+            if end + 3 > total or end - start > largest or buffer[end : end + 3] != b")\r\n":
+                break
+            found.append((groups, bytes(buffer[start:end])))
+            at = end + 3
+        if found:
+            self._at = self._scanned = at
+            if at == total:
+                self._drop()
+        return found
 
     def _drop(self) -> None:
         if self._at:

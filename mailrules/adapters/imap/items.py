@@ -6,7 +6,7 @@ Both give the same: the fast way declines whatever it would read differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -67,6 +67,55 @@ def read_any_fetch(response: Response) -> Items | None:
     if b"UID" in items:
         items[b"UID"] = number(items[b"UID"])
     return items
+
+
+_BEFORE = {
+    b"FLAGS": rb"FLAGS \(([!#-'*-Z\\^-~ ]*)\)",
+    b"INTERNALDATE": rb'INTERNALDATE "([^"\\]*)"',
+    b"RFC822.SIZE": rb"RFC822\.SIZE (\d{1,18})",
+    b"X-GUID": rb"X-GUID ([0-9A-Za-z]{1,64})",
+    b"X-GM-MSGID": rb"X-GM-MSGID (\d{1,20})",
+    b"EMAILID": rb"EMAILID \(([0-9A-Za-z_-]{1,255})\)",
+}
+
+
+class UsualAnswer:
+    """What servers answer when they are asked for items the last of which is a header: read without tokens.
+
+    `pattern` matches such an answer up to its literal. `made` gives None where `what` has no usual answer.
+    """
+
+    def __init__(self, names: Sequence[bytes], header: bytes) -> None:
+        self._names = list(names)
+        self._header = header
+        before = b" ".join([_BEFORE[name] for name in names] + [re.escape(header)])
+        self.pattern = re.compile(
+            rb"\* \d+ FETCH \(UID (\d{1,18}) %b \{(\d{1,18})\}\r\n" % before, re.IGNORECASE
+        )
+
+    @classmethod
+    def made(cls, what: Sequence[bytes]) -> UsualAnswer | None:
+        *names, header = what
+        if not header.startswith(b"BODY.PEEK[HEADER") or not set(names) <= _BEFORE.keys():
+            return None
+        return cls(names, answer_to(header))
+
+    def read(self, groups: Sequence[bytes], block: bytes) -> Items:
+        """The items, as `read_fetch` gives them."""
+        items: Items = {b"UID": int(groups[0]), self._header: block}
+        for name, value in zip(self._names, groups[1:], strict=False):
+            if name == b"FLAGS":
+                items[name] = [flag for flag in value.split() if flag.upper() != b"NIL"]
+            elif name == b"EMAILID":
+                items[name] = [value]
+            else:
+                items[name] = value
+        return items
+
+
+def answer_to(item: bytes) -> bytes:
+    """The name of what answers BODY.PEEK[…]."""
+    return item.replace(b"BODY.PEEK[", b"BODY[", 1).upper()
 
 
 def header_block(items: Mapping[bytes, Any], asked: bytes = b"") -> bytes | None:

@@ -23,7 +23,7 @@ from mailrules.adapters.imap.moving import OnCopied
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.search import Criteria, criteria, expression, gmail, read_esearch, read_search
 from mailrules.adapters.imap.tokens import flag_list, numeral, validity
-from mailrules.adapters.imap.transport import Part, Reply, Take
+from mailrules.adapters.imap.transport import Part, Reply, Take, Usual
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import Fact, Unavailable
@@ -99,10 +99,10 @@ class Mailbox:
         """Whether there may be mail that came after the last look at the UIDs."""
         return not self.connection.is_selected(self) or self.connection.news
 
-    def send(self, *parts: Part, take: Take | None = None) -> Reply:
+    def send(self, *parts: Part, take: Take | None = None, usual: Usual | None = None) -> Reply:
         """A command in this mailbox, for this package only. NO and BAD come back as they are."""
         self._be_selected()
-        return self.connection.send(*parts, take=take)
+        return self.connection.send(*parts, take=take, usual=usual)
 
     def _be_selected(self) -> None:
         if not self.connection.is_selected(self):
@@ -265,9 +265,9 @@ class Mailbox:
         self,
         uids: Iterable[int],
         facts: Iterable[Fact],
-        take: Callable[[Sequence[tuple[int, Callable[[], Known]]]], None],
+        take: Callable[[Sequence[facts_.Arrived]], None],
     ) -> None:
-        """Hand these facts on while they arrive, some messages at a time, each with what reads it.
+        """Hand these facts on while they arrive, some messages at a time.
 
         Nothing that takes more than one question (text, parts); nothing may be asked of the server before
         it is through; what `take` raises ends the connection.

@@ -6,14 +6,15 @@ No argument reaches the wire with CR, LF or NUL in it.
 from __future__ import annotations
 
 import imaplib
+import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imapclient import IMAPClient
 from imapclient.exceptions import LoginError
 
-from mailrules.adapters.imap.framing import Limits, Response, Status, printable
+from mailrules.adapters.imap.framing import Limits, Response, Several, Status, printable
 from mailrules.adapters.imap.wire import (
     ConnectionLost,
     Guarded,
@@ -38,6 +39,18 @@ class Verbatim:
 Part = bytes | Verbatim
 Take = Callable[[Response], bool]
 """Is handed a response as it arrives; True: so much has come that is of use that all limits begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Responses that are handed on several at a time: those that `pattern` matches (`Framer.several`)."""
+
+    pattern: re.Pattern[bytes]
+    take: Callable[[Sequence[Several]], bool]
+
+
+TOGETHER = 500
+"""Responses that are handed on at once."""
 
 
 @dataclass(slots=True)
@@ -176,12 +189,19 @@ class Client(IMAPClient):  # type: ignore[misc]
             pass
         return self.wire.last
 
-    def command(self, *parts: Part, seconds: float | None = None, take: Take | None = None) -> Reply:
+    def command(
+        self,
+        *parts: Part,
+        seconds: float | None = None,
+        take: Take | None = None,
+        usual: Usual | None = None,
+    ) -> Reply:
         """Send one command and read its answer. NO and BAD come back as a Reply, not as exceptions.
 
         Parts follow each other as they are: blanks between them are the caller's. Literals go
         without waiting where the server takes that (RFC 7888), else one by one. With `take`, the reply
-        keeps no responses; if it raises, the connection is given up in the middle of the answer.
+        keeps no responses; if it raises, the connection is given up in the middle of the answer. Those that
+        are as `usual` go there.
         """
         for part in parts:
             if isinstance(part, bytes):
@@ -208,27 +228,28 @@ class Client(IMAPClient):  # type: ignore[misc]
                 wire.send(part.octets)
             line = b""
         wire.send(line + b"\r\n")
-        status = self._await(tag, untagged) if take is None else self._stream(tag, take)
+        status = self._await(tag, untagged) if take is None else self._stream(tag, take, usual)
         assert status is not None
         return Reply(status, untagged)
 
-    def _stream(self, tag: bytes, take: Take) -> Status:
+    def _stream(self, tag: bytes, take: Take, usual: Usual | None) -> Status:
         """Hand responses on up to the tagged answer."""
         wire = self.wire
         prefix = tag + b" "
         while True:
-            response = wire.receive()
-            first = response[0]
-            if first.startswith(b"* "):
-                try:
-                    enough = take(response)
-                except BaseException:
-                    wire.lost("left in the middle of an answer")
-                    raise
-                if enough:
-                    wire.renew()
-            elif first.startswith(prefix):
-                return self._ended(first, prefix)
+            several = wire.several(usual.pattern, TOGETHER) if usual is not None else None
+            response = wire.receive() if not several else None
+            if response is not None and not response[0].startswith(b"* "):
+                if response[0].startswith(prefix):
+                    return self._ended(response[0], prefix)
+                continue
+            try:
+                enough = take(response) if response is not None else usual.take(several)  # type: ignore
+            except BaseException:
+                wire.lost("left in the middle of an answer")
+                raise
+            if enough:
+                wire.renew()
 
     def start(self, line: bytes, *, seconds: float) -> tuple[bytes, Status | None]:
         """Send a command that the server answers with `+` (IDLE). A Status means it refused."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from mailrules.adapters.imap.deflate import Deflate, Garbled
-from mailrules.adapters.imap.framing import Framer, Limits, OutOfBounds, Response, Status, printable
+from mailrules.adapters.imap.framing import Framer, Limits, OutOfBounds, Response, Several, Status, printable
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError, TransientError
@@ -228,6 +228,14 @@ class Guarded(imaplib.IMAP4):
             if response is not None:
                 return response
             self._fill()
+
+    def several(self, usual: re.Pattern[bytes], most: int) -> list[Several]:
+        """Of what has come: the next responses that are as usual (`Framer.several`), without waiting."""
+        found = self._framer.several(usual, most)
+        self._responses += len(found)
+        if self._responses > self._limits.untagged:
+            raise self.lost(f"the server sends more than {self._limits.untagged} responses", kind=TooMuch)
+        return found
 
     def drain(self) -> list[Response]:
         """What is complete already, without waiting; a half response stays for later."""

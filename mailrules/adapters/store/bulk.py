@@ -45,4 +45,13 @@ def moment(value: datetime | None) -> int | None:
 
 def as_json(value: Any) -> str:
     """A value as JSON columns store it."""
+    if type(value) is dict and len(value) == 1:  # where a message goes: the same for thousands
+        ((name, only),) = value.items()
+        if type(only) is str:
+            return _of_one(name, only)
     return _json(value)
+
+
+@lru_cache(maxsize=1000)
+def _of_one(name: str, value: str) -> str:
+    return _json({name: value})

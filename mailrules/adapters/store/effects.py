@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, select
@@ -37,19 +38,22 @@ def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
         return
     first, change = take(connection, "effect", len(rows)), take(connection, "change", 1)
     written = []
+    stamps: dict[datetime | None, int | None] = {}  # few moments, of many rows
     for id_, row in enumerate(rows, first):
         row["id"], row["change"] = id_, change
-        written.append(
-            row
-            | {
-                "mailbox": clean(row["mailbox"]),
-                "uidvalidity": signed(row["uidvalidity"]),
-                "destination": None if row["destination"] is None else clean(row["destination"]),
-                "arguments": as_json(row["arguments"]),
-                "detail": as_json(row["detail"]) if row["detail"] else "{}",
-                **{name: moment(row[name]) for name in _MOMENTS},
-            }
-        )
+        row_written = row.copy()
+        row_written["mailbox"] = clean(row["mailbox"])
+        row_written["uidvalidity"] = signed(row["uidvalidity"])
+        if row["destination"] is not None:
+            row_written["destination"] = clean(row["destination"])
+        row_written["arguments"] = as_json(row["arguments"])
+        row_written["detail"] = as_json(row["detail"]) if row["detail"] else "{}"
+        for name in _MOMENTS:
+            value = row[name]
+            if value not in stamps:
+                stamps[value] = moment(value)
+            row_written[name] = stamps[value]
+        written.append(row_written)
     execute_many(connection, _INSERT, written)
 
 
@@ -74,4 +78,4 @@ def select_effects() -> Any:
 
 def row_of(values: Any) -> EffectRow:
     """From what `select_effects` gave, or from what was inserted."""
-    return EffectRow(**{name: values[column] for name, column in _FIELDS.items()})
+    return EffectRow.of({name: values[column] for name, column in _FIELDS.items()})

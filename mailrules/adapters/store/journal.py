@@ -272,6 +272,7 @@ class Journal(Memory):
         change = take(connection, "change", 1)
         stamp, due_stamp = moment(at), moment(due)
         texts: dict[int, str] = {}  # the same addition to nothing, for each row
+        seens: dict[datetime, int | None] = {}  # few moments, of many rows
         written, moved = [], []
         for row in rows:
             new = detail.get(row.id) or {}
@@ -281,9 +282,12 @@ class Journal(Memory):
                 text = as_json(merged)
                 if not row.detail:
                     texts[id(new)] = text
+            seen = row.changed_at
+            if seen not in seens:
+                seens[seen] = moment(seen)
             written.append(
                 {
-                    "this": row.id, "seen": moment(row.changed_at), "stamp": stamp, "number": change,
+                    "this": row.id, "seen": seens[seen], "stamp": stamp, "number": change,
                     "due": due_stamp, "said": text,
                 }
             )  # fmt: skip

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from mailrules.adapters.imap.connection import ConnectionLost, Limits
-from mailrules.adapters.imap.facts import Known
+from mailrules.adapters.imap.facts import Arrived, Known
 from mailrules.adapters.imap.items import internal_date
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.tokens import Unreadable
@@ -275,8 +275,8 @@ class Stream:
         self.pieces: list[dict[int, Known]] = []
         mailbox.stream(uids, facts, self._take)
 
-    def _take(self, told: Sequence[tuple[int, Callable[[], Known]]]) -> None:
-        self.pieces.append({uid: read() for uid, read in told})
+    def _take(self, told: Sequence[Arrived]) -> None:
+        self.pieces.append({arrived.uid: arrived.facts() for arrived in told})
 
     @property
     def known(self) -> dict[int, Known]:

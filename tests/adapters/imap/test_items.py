@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from imapclient.response_parser import parse_fetch_response
 
 from mailrules.adapters.imap import items as module
-from mailrules.adapters.imap.framing import Response
-from mailrules.adapters.imap.items import Items, internal_date, read_any_fetch, read_fetch
+from mailrules.adapters.imap.framing import Framer, Limits, Response
+from mailrules.adapters.imap.items import Items, UsualAnswer, internal_date, read_any_fetch, read_fetch
 from mailrules.adapters.imap.tokens import Unreadable
 
 _FLAG = st.from_regex(rb"\A\\?[A-Za-z$!#&_][A-Za-z$!#&'+,./:;<=>?@^_`|~0-9-]{0,12}\Z").filter(
@@ -131,6 +131,46 @@ def test_usual_answers_go_the_fast_way(response: Response, monkeypatch: pytest.M
     wanted = thorough(response)
     monkeypatch.delattr(module, "read_any_fetch")
     assert read_fetch(response) == wanted
+
+
+_SHOWN = {
+    b"FLAGS": st.lists(_FLAG, max_size=4).map(lambda flags: b"(%b)" % b" ".join(flags)),
+    b"INTERNALDATE": st.sampled_from(_DATES).map(lambda date: b'"%b"' % date),
+    b"RFC822.SIZE": _NUMBER,
+    b"X-GUID": st.from_regex(rb"\A[0-9a-f]{1,32}\Z"),
+    b"EMAILID": st.from_regex(rb"\A\([A-Za-z0-9_-]{1,20}\)\Z"),
+    b"X-GM-MSGID": _NUMBER,
+}
+
+
+@given(st.data(), st.lists(st.sampled_from(sorted(_SHOWN)), unique=True), st.booleans())
+def test_several_at_once_are_read_the_same(data: st.DataObject, names: list[bytes], cut: bool) -> None:
+    """What a pattern for the whole answer reads out of the bytes is what tokens give."""
+    header = b"BODY.PEEK[HEADER.FIELDS (FROM SUBJECT)]"
+    usual = UsualAnswer.made([*names, header])
+    assert usual is not None
+    sent, wanted = b"", []
+    for n in range(data.draw(st.integers(1, 4))):
+        shown = b"".join(b" %b %b" % (name, data.draw(_SHOWN[name])) for name in names)
+        text = b"* %d FETCH (UID %d%b BODY[HEADER.FIELDS (FROM SUBJECT)] " % (n + 1, n + 7, shown)
+        literal = data.draw(st.binary(max_size=40))
+        sent += text + b"{%d}\r\n%b)\r\n" % (len(literal), literal)
+        wanted.append(read_any_fetch([text, literal, b")"]))
+    if cut:
+        sent, wanted = sent[: -data.draw(st.integers(1, 3))], wanted[:-1]
+    framer = Framer(Limits())
+    framer.feed(sent + (b"" if cut else b"* 9 EXISTS\r\n"))
+    assert [usual.read(groups, block) for groups, block in framer.several(usual.pattern, 500)] == wanted
+    if not cut:
+        assert framer.next() == [b"* 9 EXISTS"]
+
+
+@pytest.mark.parametrize(
+    "what", [[b"FLAGS"], [b"BODYSTRUCTURE", b"BODY.PEEK[HEADER]"], [b"FLAGS", b"BODY.PEEK[TEXT]"]]
+)
+def test_what_has_no_usual_answer(what: list[bytes]) -> None:
+    """Other questions are read response by response."""
+    assert UsualAnswer.made(what) is None
 
 
 def test_what_is_no_fetch() -> None:
