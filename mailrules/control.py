@@ -142,7 +142,11 @@ class ControlServer:
 
     def _answer(self, client: socket.socket) -> None:
         uid = _peer(client)
-        line = _line(client, LONGEST_REQUEST)  # who is cut off in mid-sentence never reads why
+        with contextlib.ExitStack() as opened:
+            line = _line(client, LONGEST_REQUEST, opened)  # who is cut off in mid-sentence never reads why
+            self._heard(client, uid, *line)
+
+    def _heard(self, client: socket.socket, uid: int, line: bytes, file: int | None) -> None:
         if uid not in (0, os.geteuid()):
             _send(
                 client,
@@ -152,6 +156,9 @@ class ControlServer:
         match json.loads(line):
             case {"command": str(name), **rest}:
                 arguments: dict[str, Any] = {str(key): value for key, value in rest.items()}
+                arguments.pop("file", None)  # a number from out there names nothing in here
+                if file is not None:
+                    arguments["file"] = file
             case _:
                 raise ValueError("a request is an object with a command")
         client.settimeout(TELL_TIMEOUT)
@@ -202,9 +209,10 @@ class ControlClient:
         self.path = path
 
     def request(
-        self, name: str, /, *, timeout: float | None = 60.0, **arguments: Any
+        self, name: str, /, *, timeout: float | None = 60.0, file: int | None = None, **arguments: Any
     ) -> Iterator[dict[str, Any]]:
-        """Ask, and give the events as they come.
+        """Ask, and give the events as they come. `file`: an open file that the worker, who may be another
+        user, is to read; unix(7), SCM_RIGHTS.
 
         `timeout`: seconds between two events after which the worker counts as hung; None: never. Raises
         what the worker raised, and TransientError when it does not answer.
@@ -212,7 +220,12 @@ class ControlClient:
         with _connected(self.path) as connection:
             connection.settimeout(timeout)
             try:
-                _send(connection, {"command": name, **arguments})
+                request = json.dumps({"command": name, **arguments}).encode() + b"\n"
+                if file is None:
+                    connection.sendall(request)
+                else:
+                    sent = socket.send_fds(connection, [request], [file])
+                    connection.sendall(request[sent:])
                 reader = connection.makefile("rb")
                 while True:
                     line = reader.readline(LONGEST_EVENT)
@@ -282,14 +295,19 @@ def _peer(client: socket.socket) -> int:
     return int(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
 
 
-def _line(client: socket.socket, longest: int) -> bytes:
+def _line(client: socket.socket, longest: int, opened: contextlib.ExitStack) -> tuple[bytes, int | None]:
+    """A request, and the file that came with it, if one did; `opened` closes it."""
     data = bytearray()
+    file = None
     while not data.endswith(b"\n"):
-        piece = client.recv(4096)
+        piece, descriptors, _, _ = socket.recv_fds(client, 4096, 4)
+        for descriptor in descriptors:
+            opened.callback(os.close, descriptor)
+            file = descriptor
         if not piece or len(data) + len(piece) > longest:
             raise ValueError("no whole request")
         data += piece
-    return bytes(data)
+    return bytes(data), file
 
 
 def _send(connection: socket.socket, message: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -82,6 +82,11 @@ class House:
             raise PermanentError("there is no journal yet; `mailrules run` creates it.")
         return self._store
 
+    @property
+    def journal(self) -> Store | None:
+        """The journal, or None where there is none yet."""
+        return self._store
+
     def paused(self) -> frozenset[str]:
         """What a person has paused: `*`, `rule:NAME`, `account:NAME`, `mailbox:ACCOUNT/NAME`."""
         return self._store.paused() if self._store is not None else frozenset()
@@ -119,11 +124,7 @@ class House:
 
     def scheduled_rules(self, account: str) -> list[Rule]:
         """The enabled rules with a schedule that are for this account, in the file's order."""
-        return [
-            rule
-            for rule in self.config.rules
-            if rule.schedule is not None and rule.enabled and concerns(rule, account)
-        ]
+        return scheduled_rules(self.config.rules, account)
 
     def mailboxes_of(self, rule: Rule, account: str, connection: Connection) -> list[str]:
         """The mailboxes that a scheduled rule runs over: the watched ones, or what it names."""
@@ -362,6 +363,11 @@ def password_of(settings: Account) -> Callable[[], str]:
     if settings.auth == "oauth":
         return functools.partial(access_token, settings.password, account=settings.name)
     return settings.password.read
+
+
+def scheduled_rules(rules: Iterable[Rule], account: str) -> list[Rule]:
+    """The enabled ones with a schedule that are for this account."""
+    return [rule for rule in rules if rule.schedule is not None and rule.enabled and concerns(rule, account)]
 
 
 def matches_any(name: str, patterns: Sequence[str]) -> bool:

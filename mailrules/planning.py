@@ -7,107 +7,43 @@ and performs them, mailbox by mailbox, in windows, so that Ctrl-C at any moment 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
+from mailrules.adapters.imap.facts import in_words as fetch_words
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
+from mailrules.adapters.imap.search import in_words as search_words
 from mailrules.adapters.store import Decided, EffectRow
+from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.brakes import takes_most
-from mailrules.core.decision import Decision, as_json, explain, rules_for
+from mailrules.core.decision import Decision, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.rule import Rule
-from mailrules.core.search import Key
+from mailrules.core.search import Everything, Key
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
-from mailrules.house import House
-from mailrules.judging import PIECE, Judge
+from mailrules.house import House, scheduled_rules
+from mailrules.judging import PIECE, WORTH_A_SEARCH, Judge
 from mailrules.pace import Pace
+from mailrules.planned import (
+    Compared,
+    Event,
+    LeftOut,
+    Look,
+    Planned,
+    Progress,
+    Selection,
+    Summary,
+)
 
 ONE_BY_ONE = 40
 """The same where there are scripts or mail to be sent among them."""
 TOGETHER = 2500
 """Messages recorded, then acted on together: large enough for sets of hundreds, done in a second or so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which rules over which mail. None and () mean all."""
-
-    rules: tuple[str, ...] = ()
-    accounts: tuple[str, ...] = ()
-    mailboxes: tuple[str, ...] = ()
-    since: datetime | None = None
-    scheduled: bool = False
-    traced: bool = False  # every condition of every rule, for --json
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One message that some rule matched, and its decision."""
-
-    account: str
-    mailbox: str
-    uid: int
-    identity: Identity
-    decision: Decision
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "uid": self.uid,
-            "account": self.account,
-            "mailbox": self.mailbox,
-            "message_id": self.identity.message_id,
-            **as_json(self.decision),
-        }
-
-
-@dataclass(slots=True)
-class Summary:
-    """What was looked at and what the rules would do, or did."""
-
-    messages: int = 0
-    matched: int = 0
-    rules: Counter[str] = field(default_factory=Counter)
-    effects: Counter[str] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
-    deferred: int = 0
-    braked: list[str] = field(default_factory=list)
-    created: set[str] = field(default_factory=set)
-    errors: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "messages": self.messages,
-            "matched": self.matched,
-            "rules": dict(self.rules),
-            "effects": dict(self.effects),
-        }
-
-    def count(self, planned: Planned) -> None:
-        self.matched += 1
-        self.rules.update(planned.decision.matched)
-        for effect in planned.decision.effects:
-            if effect.state in ("planned", "held", "would"):
-                self.effects[effect.action] += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far it has come, for the progress bar."""
-
-    account: str
-    mailbox: str
-    done: int
-    total: int
-    phase: str = "judging"
-
-
-Event = Planned | Progress
 
 
 class NoSuchName(PermanentError):
@@ -124,6 +60,7 @@ class Planner:
         self.selection = selection
         self.summary = Summary()
         self._stopping = stopping or house.stopping.is_set
+        self._once: set[int] = set()  # hashes of what is done once only, and is planned
 
     # -- plan -----------------------------------------------------------------------------------
     def plan(self) -> Iterator[Event]:
@@ -131,14 +68,12 @@ class Planner:
         for account in self._accounts():
             yield from self._guarded(account, self._plan_account)
 
-    def apply(self, *, over_brakes: bool = False, again: bool = False) -> Iterator[Event]:
+    def apply(self, *, over_brakes: bool = False) -> Iterator[Event]:
         """Judge a mailbox, then record and perform what was decided, then the next mailbox."""
         for account in self._accounts():
             yield from self._guarded(
                 account,
-                lambda name, connection: self._apply_account(
-                    name, connection, over_brakes=over_brakes, again=again
-                ),
+                lambda name, connection: self._apply_account(name, connection, over_brakes=over_brakes),
             )
 
     def _accounts(self) -> list[str]:
@@ -149,13 +84,16 @@ class Planner:
                 f"there is no account '{unknown[0]}' in {self.house.config.path}. "
                 f"Accounts: {', '.join(self.house.config.accounts)}."
             )
-        rules = {rule.name for rule in self.house.config.rules}
+        rules = self._rule_names()
         for name in self.selection.rules:
             if name not in rules:
                 raise NoSuchName(
                     f"there is no rule '{name}' in {self.house.config.path}.{did_you_mean(name, rules)}"
                 )
         return list(chosen or self.house.config.accounts)
+
+    def _rule_names(self) -> set[str]:
+        return {rule.name for rule in self.house.config.rules}
 
     def _guarded(self, account: str, work: Callable[[str, Connection], Iterator[Event]]) -> Iterator[Event]:
         connection = self.house.connect(account)
@@ -172,12 +110,18 @@ class Planner:
     failed: MailrulesError | None = None
 
     def _rules(self, account: str, mailbox: str) -> tuple[Rule, ...]:
+        watched = self.house.state(account).watched
+        return self._chosen(self.house.config.rules, account, mailbox, watched)
+
+    def _chosen(
+        self, of: Sequence[Rule], account: str, mailbox: str, watched: Sequence[str]
+    ) -> tuple[Rule, ...]:
         """The chosen rules; with them, the earlier rules that `stop`: what those protect is left alone."""
         chosen = self.selection.rules
-        rules = rules_for(self.house.config.rules, account, mailbox, scheduled=True)
-        if mailbox not in (*self.selection.mailboxes, *self.house.state(account).watched):
+        rules = rules_for(of, account, mailbox, scheduled=True)
+        if mailbox not in (*self.selection.mailboxes, *watched):
             # Only scheduled rules that name it come here.
-            chosen = tuple(r.name for r in self._scheduled(account) if r.mailboxes is not None)
+            chosen = tuple(r.name for r in self._scheduled(of, account) if r.mailboxes is not None)
         elif not chosen:
             return tuple(r for r in rules if r.schedule is None or self.selection.scheduled)
         return tuple(
@@ -198,24 +142,31 @@ class Planner:
         chosen = self.selection.rules
         return any(not chosen or name in chosen for name in decision.matched)
 
-    def _scheduled(self, account: str) -> list[Rule]:
+    def _scheduled(self, of: Sequence[Rule], account: str) -> list[Rule]:
         """The scheduled rules that are asked for."""
         chosen = self.selection.rules
         return [
             rule
-            for rule in self.house.scheduled_rules(account)
+            for rule in scheduled_rules(of, account)
             if rule.name in chosen or (self.selection.scheduled and not chosen)
         ]
 
     def _mailboxes(self, account: str, connection: Connection) -> Sequence[str]:
         """Those that are asked for; else the watched ones, and what the scheduled rules run over."""
         if self.selection.mailboxes:
-            return self.selection.mailboxes
+            return tuple(dict.fromkeys(self.selection.mailboxes))
         names = list(self.house.state(account).watched)
-        for rule in self._scheduled(account):
-            found = self.house.mailboxes_of(rule, account, connection)
-            names += [name for name in found if connection.listing.get(name) is not None]
+        names += self._run_over(self.house.config.rules, account, connection)
         return tuple(dict.fromkeys(names))
+
+    def _run_over(self, of: Sequence[Rule], account: str, connection: Connection) -> list[str]:
+        """The mailboxes, that are there, of the scheduled rules that are asked for."""
+        return [
+            name
+            for rule in self._scheduled(of, account)
+            for name in self.house.mailboxes_of(rule, account, connection)
+            if connection.listing.get(name) is not None
+        ]
 
     def _plan_account(self, account: str, connection: Connection) -> Iterator[Event]:
         for name in self._mailboxes(account, connection):
@@ -226,10 +177,12 @@ class Planner:
         rules = self._rules(account, mailbox.name)
         uids = self._since(mailbox, uids)
         judge = self._judge(account, mailbox.name, rules)
+        yield self._look(account, mailbox, judge, len(uids))
         pace = Pace()
         done = 0
         while done < len(uids):
             if self._stopping():
+                self.summary.stopped = True
                 return
             window = uids[done : done + pace.size]
             done += len(window)
@@ -240,22 +193,81 @@ class Planner:
             self.summary.deferred += len(judged.deferred) + len(judged.broken)
             matched = [uid for uid, d in sorted(judged.decisions.items()) if self._matched(d)]
             if self.selection.traced and matched:
-                again = replace(judge, decide=explain, trust_search=False).judge(
-                    mailbox, matched, clock.now()
-                )
-                judged.decisions.update(again.decisions)
+                judged.decisions.update(self._traced(judge).judge(mailbox, matched, clock.now()).decisions)
             identities = judge.identify(mailbox, judged, matched)
-            for uid in matched:
-                if uid in identities:
-                    planned = Planned(account, mailbox.name, uid, identities[uid], judged.decisions[uid])
-                    self.summary.count(planned)
-                    yield planned
+            yield from self._tell(
+                account,
+                mailbox,
+                {u: (identities[u], judged.decisions[u]) for u in matched if u in identities},
+            )
             yield Progress(account, mailbox.name, done, len(uids))
 
     def _judge(self, account: str, mailbox: str, rules: Sequence[Rule]) -> Judge:
         return self.house.judge(
             account, mailbox, rules=rules, situation=self.house.situation(account, mailbox, again=True)
         )
+
+    def _traced(self, judge: Judge) -> Judge:
+        """The same judge, who traces every condition."""
+        return replace(judge, decide=explain, trust_search=False)
+
+    def _tell(
+        self, account: str, mailbox: Mailbox, found: Mapping[int, tuple[Identity, Decision]]
+    ) -> Iterator[Event]:
+        """A window's matches, without what was done before; counted."""
+        done = self._done_before(account, mailbox, found)
+        there = mailbox.connection.listing.get
+        for uid, (identity, decision) in found.items():
+            known = [
+                (uid, place) in done or self._twice(identity, effect)
+                for place, effect in enumerate(decision.effects)
+            ]
+            before = tuple(e for e, was in zip(decision.effects, known, strict=True) if was)
+            if before:
+                kept = tuple(e for e, was in zip(decision.effects, known, strict=True) if not was)
+                decision = replace(decision, effects=kept)
+            planned = Planned(account, mailbox.name, mailbox.uidvalidity, uid, identity, decision, before)
+            self.summary.count(planned, exists=lambda name: there(name) is not None)
+            yield planned
+
+    def _done_before(
+        self, account: str, mailbox: Mailbox, found: Mapping[int, tuple[Identity, Decision]]
+    ) -> frozenset[tuple[int, int]]:
+        store = self.house.journal
+        if store is None or not found:
+            return frozenset()
+        return store.done_before(
+            account, mailbox.name, mailbox.uidvalidity,
+            [Decided(uid=u, identity=identity, effects=d.effects) for u, (identity, d) in found.items()],
+            again=self.selection.again,
+        )  # fmt: skip
+
+    def _twice(self, identity: Identity, effect: PlannedEffect) -> bool:
+        """Whether it is planned already, for the same message in another mailbox or another copy."""
+        if not effect.once or effect.state not in ("planned", "held") or self.selection.again:
+            return False
+        key = hash((identity.identity, effect.rule, effect.action, effect.target))
+        if key in self._once:
+            return True
+        self._once.add(key)
+        return False
+
+    def _look(self, account: str, mailbox: Mailbox, judge: Judge, messages: int) -> Look:
+        """What is asked of the server, in its own words."""
+        search = judge.search(clock.now())
+        if isinstance(search, Everything):
+            asked = "no SEARCH, the rules look at every message"
+        elif messages < WORTH_A_SEARCH and not judge.trust_search:
+            asked = "no SEARCH, for so few it spares nothing"
+        else:
+            asked = f"SEARCH {search_words(search)}"
+        if judge.trust_search:
+            asked += " (trust_search: what it leaves out is left out)"
+        first = judge.first_facts()
+        words = f"{asked}; FETCH {fetch_words(first)}"
+        if later := judge.rules.facts - first:
+            words += f"; where that leaves it open, {', '.join(sorted({fact.kind for fact in later}))}"
+        return Look(account, mailbox.name, f"{messages} messages: {words}")
 
     def _since(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[int]:
         since = self.selection.since
@@ -268,32 +280,45 @@ class Planner:
         return [uid for uid in found if uid in dates and dates[uid] >= since]
 
     # -- apply ----------------------------------------------------------------------------------
-    def _apply_account(
-        self, account: str, connection: Connection, *, over_brakes: bool, again: bool
-    ) -> Iterator[Event]:
+    def _apply_account(self, account: str, connection: Connection, *, over_brakes: bool) -> Iterator[Event]:
         for name in self._mailboxes(account, connection):
             if self._stopping():
+                self.summary.stopped = True
                 return
             self.house.finish(account, connection, name)
             mailbox = connection.select(name)
-            deadly = self.house.store.deadly(account, name, mailbox.uidvalidity)
-            total = [uid for uid in mailbox.uids() if uid not in deadly]
-            if self.house.watching and name in self.house.state(account).watched:
-                judged = self.house.store.judged(account, name)  # what came just now is the watcher's
-                total = [uid for uid in total if uid in judged]
+            before = self.summary.messages
+            total = self._ours(account, mailbox, mailbox.uids())
             found: list[Planned] = []
             for event in self._survey(account, mailbox, total):
                 if isinstance(event, Planned):
                     found.append(event)
                 yield event
-            leaving = sum(any(e.leaves and e.state == "planned" for e in p.decision.effects) for p in found)
-            if takes_most(leaving=leaving, there=len(total)) and not over_brakes:
-                self.summary.braked.append(
-                    f"{account}/{name}: {leaving} of {len(total)} messages would leave the mailbox. "
-                    "Nothing was done there; if that is what you want, say --over-brakes."
-                )
+            if self.summary.stopped:
+                return
+            leaving = sum(planned.leaves for planned in found)
+            if self._braked(account, name, leaving, len(total), over_brakes=over_brakes):
                 continue
-            yield from self._do(account, connection, mailbox, found, again=again)
+            judged = self.summary.messages - before
+            yield from self._do(account, connection, mailbox, found, len(found), judged=judged)
+
+    def _ours(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> list[int]:
+        """Without what kills, and what the running worker is about to judge: what came just now."""
+        deadly = self.house.store.deadly(account, mailbox.name, mailbox.uidvalidity)
+        ours = [uid for uid in uids if uid not in deadly]
+        if self.house.watching and mailbox.name in self.house.state(account).watched:
+            judged = self.house.store.judged(account, mailbox.name)
+            ours = [uid for uid in ours if uid in judged]
+        return ours
+
+    def _braked(self, account: str, name: str, leaving: int, total: int, *, over_brakes: bool) -> bool:
+        if over_brakes or not takes_most(leaving=leaving, there=total):
+            return False
+        self.summary.braked.append(
+            f"{account}/{name}: {leaving} of {total} messages would leave the mailbox. "
+            "Nothing was done there; if that is what you want, say --over-brakes."
+        )
+        return True
 
     def _judged(self, window: Sequence[Planned]) -> UidSet:
         """What all the rules have judged now is not new any more; what only some have, still is."""
@@ -306,42 +331,80 @@ class Planner:
         account: str,
         connection: Connection,
         mailbox: Mailbox,
-        found: Sequence[Planned],
+        found: Iterable[Planned],
+        total: int,
         *,
-        again: bool,
+        judged: int,
+        detail: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
+        """Record and perform, some messages at a time."""
         run = self.house.store.start_run(
             account=account,
             mailbox=mailbox.name,
             kind="apply",
             rules_hash=self.house.config.text_hash,
             at=clock.now(),
+            detail=detail,
         )
-        done = 0
-        while done < len(found):
-            if self._stopping():
-                break
-            window = found[done : done + TOGETHER]
-            if any(effect.once for planned in window for effect in planned.decision.effects):
-                window = window[:ONE_BY_ONE]  # scripts and SMTP take their time, and new mail waits for us
-            with self.house.lock(account, mailbox.name):
-                selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
-                if selected.uidvalidity != mailbox.uidvalidity:
-                    raise TransientError(f"{mailbox.name} was numbered anew meanwhile. Say it again.")
-                rows: list[EffectRow] = []
-                for piece in (window[at : at + PIECE] for at in range(0, len(window), PIECE)):
-                    rows += self.house.store.record(
-                        run, account, mailbox.name, mailbox.uidvalidity,
-                        [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in piece],
-                        judged=self._judged(piece), high_uid=0, at=clock.now(), again=again,
-                    )  # fmt: skip
-                performer = self.house.performer(account, connection, selected)
-                tally = performer.perform([row for row in rows if row.state == "planned"])
-            self.summary.states.update(tally.states)
-            self.summary.states.update(r.state for r in rows if r.state in ("held", "failed", "would"))
-            done += len(window)
-            yield Progress(account, mailbox.name, done, len(found), "acting")
-        self.house.store.end_run(run, at=clock.now(), judged=self.summary.messages, matched=done)
+        done = matched = 0
+        states: Counter[str] = Counter()
+        try:
+            for window in _windows(found):
+                if self._stopping():
+                    self.summary.stopped = True
+                    break
+                told: list[Event] = []
+                with self.house.lock(account, mailbox.name):
+                    selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
+                    if selected.uidvalidity != mailbox.uidvalidity:
+                        raise TransientError(f"{mailbox.name} was numbered anew meanwhile. Say it again.")
+                    fit = self._fit(account, selected, window, told)
+                    states.update(self._perform(run, account, connection, selected, fit))
+                done += len(window)
+                matched += len(fit)
+                yield from told
+                yield Progress(account, mailbox.name, done, total, "acting", dict(states))
+        finally:
+            self.summary.states.update(states)
+            self.house.store.end_run(run, at=clock.now(), judged=judged, matched=matched, detail=detail)
+
+    def _perform(
+        self, run: int, account: str, connection: Connection, mailbox: Mailbox, window: Sequence[Planned]
+    ) -> Counter[str]:
+        """Gives what became of the effects."""
+        rows: list[EffectRow] = []
+        for piece in (window[at : at + PIECE] for at in range(0, len(window), PIECE)):
+            rows += self.house.store.record(
+                run, account, mailbox.name, mailbox.uidvalidity,
+                [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in piece],
+                judged=self._judged(piece), high_uid=0, at=clock.now(), again=self.selection.again,
+            )  # fmt: skip
+        performer = self.house.performer(account, connection, mailbox)
+        tally = performer.perform([row for row in rows if row.state == "planned"])
+        return Counter(tally.states) + Counter(
+            row.state for row in rows if row.state in ("held", "failed", "would")
+        )
+
+    def _fit(
+        self, account: str, mailbox: Mailbox, window: Sequence[Planned], told: list[Event]
+    ) -> Sequence[Planned]:
+        """Those of a window that are to be acted on: here all, for they were judged a moment ago."""
+        return window
 
 
-__all__ = ["Planned", "Planner", "Progress", "Selection", "Summary", "explain"]
+def _windows(found: Iterable[Planned]) -> Iterator[list[Planned]]:
+    """Messages recorded, then acted on together; few where scripts and SMTP take their time, for new mail
+    waits for us."""
+    window: list[Planned] = []
+    slow = False
+    for planned in found:
+        window.append(planned)
+        slow = slow or any(effect.once for effect in planned.decision.effects)
+        if len(window) >= (ONE_BY_ONE if slow else TOGETHER):
+            yield window
+            window, slow = [], False
+    if window:
+        yield window
+
+
+__all__ = ["Compared", "LeftOut", "Look", "Planned", "Planner", "Progress", "Selection", "Summary", "explain"]

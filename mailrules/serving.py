@@ -9,10 +9,14 @@ from typing import Any
 
 from mailrules import operations
 from mailrules.adapters.store import timestamp
+from mailrules.applying import Replay
 from mailrules.control import ControlServer
+from mailrules.core.decision import Decision
 from mailrules.core.errors import TransientError
 from mailrules.house import House
-from mailrules.planning import Event, Planned, Planner, Selection
+from mailrules.planfile import PlanWriter, SavedPlan
+from mailrules.planned import Compared, Event, LeftOut, Look, Planned, Selection
+from mailrules.planning import Planner
 from mailrules.service import Service
 from mailrules.undoing import Undoer, UndoSelection
 
@@ -55,29 +59,35 @@ def live(service: Service) -> operations.Live:
     return operations.Live(worker, connections, names_of(service.house))
 
 
-def planner_of(house: House, arguments: Mapping[str, Any]) -> Planner:
-    """A Planner from what a request carries: `rules`, `accounts`, `mailboxes`, `since`, `scheduled`."""
+def selection_of(arguments: Mapping[str, Any]) -> Selection:
+    """From what a request carries: `rules`, `accounts`, `mailboxes`, `since`, `scheduled`, `again`."""
     since = arguments.get("since")
-    return Planner(
-        house,
-        Selection(
-            rules=_names(arguments.get("rules")),
-            accounts=_names(arguments.get("accounts")),
-            mailboxes=_names(arguments.get("mailboxes")),
-            since=datetime.fromisoformat(since) if isinstance(since, str) else None,
-            scheduled=bool(arguments.get("scheduled")),
-            traced=bool(arguments.get("traced")),
-        ),
+    return Selection(
+        rules=_names(arguments.get("rules")),
+        accounts=_names(arguments.get("accounts")),
+        mailboxes=_names(arguments.get("mailboxes")),
+        since=datetime.fromisoformat(since) if isinstance(since, str) else None,
+        scheduled=bool(arguments.get("scheduled")),
+        traced=bool(arguments.get("traced")),
+        again=bool(arguments.get("again")),
     )
 
 
 def apply(house: House, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """`apply`, as events: one for each message that is acted on, progress, and the result at the end."""
-    planner = planner_of(house, arguments)
-    yield from as_events(
-        planner,
-        planner.apply(over_brakes=bool(arguments.get("over_brakes")), again=bool(arguments.get("again"))),
-    )
+    """`apply`, as events: one for each message that is acted on, progress, and the result at the end.
+
+    `file`: the descriptor of a kept plan, which is then all that is done; `name` is what it is called.
+    """
+    descriptor = arguments.get("file")
+    over_brakes = bool(arguments.get("over_brakes"))
+    if not isinstance(descriptor, int):
+        planner = Planner(house, selection_of(arguments))
+        yield from as_events(planner, planner.apply(over_brakes=over_brakes))
+        return
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        saved = SavedPlan(file, str(arguments.get("name") or "the plan"))
+        replay = Replay(house, saved)
+        yield from as_events(replay, replay.apply(over_brakes=over_brakes))
 
 
 def undoer_of(house: House, arguments: Mapping[str, Any]) -> Undoer:
@@ -100,44 +110,78 @@ def undoer_of(house: House, arguments: Mapping[str, Any]) -> Undoer:
     )
 
 
-def as_events(planner: Planner, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    """What a Planner yields, as plain data; the last one is its result."""
+def as_events(
+    planner: Planner, events: Iterable[Event], *, keep: PlanWriter | None = None
+) -> Iterator[dict[str, Any]]:
+    """What a Planner yields, as plain data; the last one is its result. `keep`: what the plan is written to,
+    which is whole only if the planner came to its end."""
     for event in events:
-        if isinstance(event, Planned):
-            yield {
-                "planned": event.as_json(),
-                "subject": event.identity.subject,
-                "sender": event.identity.sender,
-                "troubles": _troubles(event),
-            }
-        else:
-            yield {
-                "progress": {
-                    "account": event.account,
-                    "mailbox": event.mailbox,
-                    "done": event.done,
-                    "total": event.total,
-                    "phase": event.phase,
-                }
-            }
+        if keep is not None and isinstance(event, Planned):
+            keep.add(event)
+        yield _as_event(event)
     summary = planner.summary
+    if keep is not None and not summary.stopped:
+        keep.end(summary)
     yield {
         "result": {
             "summary": summary.as_json(),
             "states": dict(summary.states),
             "deferred": summary.deferred,
             "braked": summary.braked,
-            "created": sorted(summary.created),
+            "created": [[account, name, many] for (account, name), many in sorted(summary.created.items())],
+            "stopped": summary.stopped,
             "errors": summary.errors,
             "passing": isinstance(planner.failed, TransientError),
         }
     }
 
 
-def _troubles(planned: Planned) -> dict[str, list[str]]:
+def _as_event(event: Event) -> dict[str, Any]:
+    if isinstance(event, Planned):
+        return {
+            "planned": event.as_json(),
+            "subject": event.identity.subject,
+            "sender": event.identity.sender,
+            "troubles": _troubles(event.decision) | _before(event),
+        }
+    if isinstance(event, Compared):
+        return {
+            "compared": event.as_json(),
+            "subject": event.identity.subject,
+            "sender": event.identity.sender,
+            "troubles": {"old": _troubles(event.old), "new": _troubles(event.new)},
+        }
+    if isinstance(event, LeftOut):
+        return {
+            "left_out": {
+                "account": event.account, "mailbox": event.mailbox, "uid": event.uid,
+                "message_id": event.message_id, "reason": event.reason, "done": event.known,
+            },
+            "subject": event.subject,
+            "sender": event.sender,
+        }  # fmt: skip
+    if isinstance(event, Look):
+        return {"look": {"account": event.account, "mailbox": event.mailbox, "words": event.words}}
+    return {
+        "progress": {
+            "account": event.account, "mailbox": event.mailbox, "done": event.done, "total": event.total,
+            "phase": event.phase, "states": dict(event.states),
+        }
+    }  # fmt: skip
+
+
+def _before(planned: Planned) -> dict[str, list[str]]:
+    """By rule, what was done to the message before and is not done again."""
+    found: dict[str, list[str]] = {}
+    for effect in planned.before:
+        found.setdefault(effect.rule, []).append(f"{effect.action} not again: done before, or waiting")
+    return found
+
+
+def _troubles(decision: Decision) -> dict[str, list[str]]:
     """By rule, why effects that were asked for are not among the actions."""
     found: dict[str, list[str]] = {}
-    for effect in planned.decision.effects:
+    for effect in decision.effects:
         if effect.state in ("failed", "skipped"):
             found.setdefault(effect.rule, []).append(f"{effect.action} {effect.state}: {effect.because}")
     return found

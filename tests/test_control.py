@@ -48,6 +48,11 @@ def refuse(arguments: Mapping[str, Any]) -> None:
     }[arguments["how"]]
 
 
+def read(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    descriptor = arguments.get("file")
+    return {"read": os.pread(descriptor, 100, 0).decode() if descriptor is not None else None}
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run" / "control.sock"
@@ -58,6 +63,7 @@ def server(path: Path) -> Iterator[ControlServer]:
     server = ControlServer(path)
     server.register("count", count)
     server.register("endless", endless)
+    server.register("read", read)
     server.register("refuse", refuse)
     server.register("one", lambda arguments: {"got": dict(arguments)})
     server.register("none", lambda arguments: None)
@@ -346,3 +352,26 @@ def test_the_wire(server: ControlServer, path: Path) -> None:
     assert [json.loads(line) for line in lines] == [
         {"event": {"number": 0}}, {"event": {"number": 1}}, {"end": True},
     ]  # fmt: skip
+
+
+def test_a_file_may_come_with_a_request(server: ControlServer, path: Path, tmp_path: Path) -> None:
+    """The worker reads the client's open file, which it could not open itself; it is closed afterwards."""
+    before = len(os.listdir("/proc/self/fd"))
+    (tmp_path / "private").write_text("hello")
+    with (tmp_path / "private").open("rb") as file:
+        (tmp_path / "private").unlink()
+        assert list(ControlClient(path).request("read", file=file.fileno(), more="x" * 20_000)) == [
+            {"read": "hello"}
+        ]
+    deadline = time.monotonic() + 5
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_number_is_no_file(server: ControlServer, path: Path) -> None:
+    """A client that names a descriptor of the worker's own gets nothing for it."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b'{"command": "read", "file": 0}\n')
+        assert json.loads(client.makefile("rb").readline()) == {"event": {"read": None}}

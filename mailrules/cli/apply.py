@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from mailrules.cli import output
 from mailrules.cli.options import Common
 from mailrules.cli.plan import (
+    INTERRUPTED,
     AccountOption,
     MailboxOption,
     RuleOption,
     ScheduledOption,
     SinceOption,
     plan_events,
-    say_result,
+    say_troubles,
     selection,
     show,
 )
+from mailrules.cli.planned import LeftOut, Samples, say_result
+from mailrules.cli.progress import follow
 
 if TYPE_CHECKING:
     from mailrules.config import Config
+    from mailrules.planfile import SavedPlan
 
 
 def command(
     common: Common,
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Do this plan of `plan --save`.", show_default=False),
+    ] = None,
     rule: RuleOption = None,
     mailbox: MailboxOption = None,
     since: SinceOption = None,
@@ -43,30 +53,122 @@ def command(
 ) -> int:
     """Do what `plan` shows: judge all the mail that is there, and act on it. Asks first.
 
+    What was shown is what is done: a message that changes meanwhile is left out, and named.
+
     It can be stopped with Ctrl-C at any moment; what was done is in the log, and the next `apply` or
     `run` goes on from there.
 
     Example: mailrules apply --rule invoices --since 30d
-    """
-    from mailrules.serving import exit_status
 
+    A plan that was kept, and nothing else: mailrules apply monday.plan
+    """
     config = common.load()
-    arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json}
-    if not yes:
-        if common.json or not sys.stdin.isatty():
-            output.note("mailrules apply: nobody can be asked here. --yes does it without asking.")
-            return 2
-        planned = show(plan_events(common, config, arguments), json=False)
+    if plan is not None:
+        if rule or mailbox or since or account or scheduled or again:
+            raise typer.BadParameter("a kept plan says itself what is done to which mail.", param_hint="FILE")
+        return _kept(common, config, plan, yes=yes, over_brakes=over_brakes)
+    arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json, "again": again}
+    if yes:
+        request = arguments | {"over_brakes": over_brakes}
+        result = show(_events(common, config, request), config, json=common.json, verbose=common.verbose > 0)
+        return _end(common, result, "mailrules apply")
+    if _nobody_to_ask(common):
+        return 2
+    with tempfile.TemporaryFile() as file:
+        planned = show(
+            plan_events(common, config, arguments, keep=file), config, json=False, verbose=common.verbose > 0
+        )
+        if planned["stopped"]:
+            output.say("Stopped. Nothing was changed.")
+            return INTERRUPTED
         say_result(planned, did=False)
         if not planned["summary"]["matched"] or not typer.confirm("Do it?"):
             output.say("Nothing was changed.")
-            return exit_status(planned)
-    arguments |= {"over_brakes": over_brakes, "again": again}
-    result = show(_events(common, config, arguments), json=common.json, samples=yes)
+            return _status(planned)
+        return _do(common, config, file, "what was shown", over_brakes=over_brakes, again="mailrules apply")
+
+
+def _nobody_to_ask(common: Common) -> bool:
+    if common.json or not sys.stdin.isatty():
+        output.note("mailrules apply: nobody can be asked here. --yes does it without asking.")
+        return True
+    return False
+
+
+def _kept(common: Common, config: Config, path: Path, *, yes: bool, over_brakes: bool) -> int:
+    """`apply FILE`."""
+    from mailrules.planfile import SavedPlan
+
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}.", param_hint="FILE")
+    with path.open("rb") as file:
+        saved = SavedPlan(file, str(path))
+        if not yes:
+            if _nobody_to_ask(common):
+                return 2
+            _say_plan(saved, config)
+            if not saved.messages or not typer.confirm("Do it?"):
+                output.say("Nothing was changed.")
+                return 0
+        if saved.rules_hash != config.text_hash:
+            output.note(
+                "The rules have changed since this plan was made; those that did do nothing.", style="yellow"
+            )
+        return _do(common, config, file, str(path), over_brakes=over_brakes, again=f"mailrules apply {path}")
+
+
+def _say_plan(saved: SavedPlan, config: Config) -> None:
+    found = Samples(order=[rule.name for rule in config.rules], accounts=len(config.accounts))
+    for section in saved.sections:
+        for planned in saved.read(section):
+            told = planned.identity
+            found.add({"planned": planned.as_json(), "sender": told.sender, "subject": told.subject})
+    found.say()
+    made = output.moment(saved.made.isoformat())
+    output.say(f"A plan of {made}: {output.count(saved.messages, 'message')}.")
+
+
+def _do(common: Common, config: Config, file: BinaryIO, name: str, *, over_brakes: bool, again: str) -> int:
+    left = LeftOut(every=common.verbose > 0)
+
+    def take(event: Mapping[str, Any]) -> None:
+        if "left_out" in event:
+            left.add(event)
+            if common.json:
+                output.emit({"left_out": event["left_out"]})
+        elif common.json and "planned" in event:
+            output.emit(event["planned"])
+
+    request = {"over_brakes": over_brakes, "name": name, "file": file.fileno()}
+    result = follow(_events(common, config, request), take, verbose=common.verbose > 0)
+    if common.json:
+        output.emit({"summary": result["summary"]})
+        say_troubles(result)
+    else:
+        left.say()
+    return _end(common, result, again)
+
+
+def _end(common: Common, result: Mapping[str, Any], again: str) -> int:
+    """The last words, and the exit status."""
     if not common.json:
         say_result(result, did=True)
-        if result["states"]:
-            output.say("`mailrules log` has every one of them.", style="dim")
+    if result["stopped"]:
+        done, of = result["acting"]
+        output.note(
+            f"Stopped: {done} of {output.count(of, 'message')} acted on. What was begun is in the journal; "
+            f"`{again}` does the rest.",
+            style="yellow",
+        )
+        return INTERRUPTED
+    if not common.json and result["states"]:
+        output.say("`mailrules log` has every one of them.", style="dim")
+    return _status(result)
+
+
+def _status(result: Mapping[str, Any]) -> int:
+    from mailrules.serving import exit_status
+
     return exit_status(result)
 
 

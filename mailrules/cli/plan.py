@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from mailrules.cli import output
 from mailrules.cli.options import Common
-from mailrules.core.safe import cut
+from mailrules.cli.planned import Samples, say_created, say_difference, say_result
+from mailrules.cli.progress import follow
 
 if TYPE_CHECKING:
     from mailrules.config import Config
 
-SAMPLES = 3
+INTERRUPTED = 130
 
 RuleOption = Annotated[list[str] | None, typer.Option("--rule", help="Only this rule (again for more).")]
 AccountOption = Annotated[list[str] | None, typer.Option("--account", help="Only this account.")]
@@ -28,6 +29,16 @@ SinceOption = Annotated[
     str | None, typer.Option("--since", help="Only mail that came since: 2h, 7d, 2026-03-01.")
 ]
 ScheduledOption = Annotated[bool, typer.Option("--scheduled", help="With the rules that have a schedule.")]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="FILE", help="Keep the plan: `mailrules apply FILE` does just that."),
+]
+AgainstOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--against", metavar="OLD.yaml", help="Only messages that these rules would treat differently."
+    ),
+]
 
 
 def command(
@@ -37,20 +48,48 @@ def command(
     since: SinceOption = None,
     account: AccountOption = None,
     scheduled: ScheduledOption = False,
+    against: AgainstOption = None,
+    save: SaveOption = None,
 ) -> int:
     """Show what the rules would do to the mail that is there now. Changes nothing.
 
     Example: mailrules plan --mailbox INBOX --since 7d
+
+    Keep it, look at it, do it: mailrules plan --save monday.plan
+
+    What does my change change? mailrules plan --against rules.old.yaml
     """
     from mailrules.serving import exit_status
 
     config = common.load()
     arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json}
-    result = show(plan_events(common, config, arguments), json=common.json)
+    if against is not None:
+        if save is not None:
+            raise typer.BadParameter("a difference is no plan: leave out --against.", param_hint="--save")
+        return _difference(common, config, arguments, against)
+    with ExitStack() as stack:
+        file = None
+        if save is not None:
+            from mailrules.planfile import new_file
+
+            file = stack.enter_context(new_file(save))
+        result = show(
+            plan_events(common, config, arguments, keep=file),
+            config,
+            json=common.json,
+            verbose=common.verbose > 0,
+        )
+        if result["stopped"]:
+            output.note("Stopped: only part of the mail was looked at. Nothing was changed.", style="yellow")
+            raise typer.Exit(INTERRUPTED)  # from in here, so that no file is kept
     if not common.json:
         say_result(result, did=False)
-        if result["summary"]["matched"] and not result["errors"]:
-            output.say("Nothing was changed. `mailrules apply` does it.", style="dim")
+    if save is not None:
+        output.note(
+            f"The plan is in {save}. `mailrules apply {save}` does it, and nothing else.", style="dim"
+        )
+    elif not common.json and result["summary"]["matched"] and not result["errors"]:
+        output.say("Nothing was changed. `mailrules apply` does it.", style="dim")
     return exit_status(result)
 
 
@@ -88,104 +127,105 @@ def moment(text: str) -> datetime:
         ) from None
 
 
-def plan_events(common: Common, config: Config, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """Judge what is there, with the journal if there is one: what is paused shows as held."""
-    from mailrules.adapters.store import Store
-    from mailrules.house import House
-    from mailrules.serving import as_events, planner_of
+def plan_events(
+    common: Common, config: Config, arguments: Mapping[str, Any], *, keep: BinaryIO | None = None
+) -> Iterable[Mapping[str, Any]]:
+    """Judge what is there, with the journal if there is one: what is paused shows as held.
+
+    `keep`: a file the plan is written to as it is made.
+    """
+    from mailrules import clock
+    from mailrules.planfile import PlanWriter
+    from mailrules.planning import Planner
+    from mailrules.serving import as_events, selection_of
 
     with ExitStack() as stack:
-        state = common.locate(config)
-        store = None
-        if state.exists:
-            store = stack.enter_context(Store.open(state.directory, read_only=True))
-        planner = planner_of(House(config, store), arguments)
-        yield from as_events(planner, planner.plan())
+        chosen = selection_of(arguments)
+        writer = None
+        if keep is not None:
+            writer = PlanWriter(keep, config=config, selection=chosen, made=clock.now())
+        planner = Planner(_house(common, config, stack), chosen)
+        yield from as_events(planner, planner.plan(), keep=writer)
 
 
-class Samples:
-    """Per rule: how many messages, and the first few."""
+def _house(common: Common, config: Config, stack: ExitStack) -> Any:
+    from mailrules.adapters.store import Store
+    from mailrules.house import House
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = defaultdict(int)
-        self.first: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        planned = event["planned"]
-        for rule in (r["name"] for r in planned["rules"] if r["matched"] and r["reason"] != "returned"):
-            self.counts[rule] += 1
-            if len(self.first[rule]) < SAMPLES:
-                effects = [
-                    output.what(a["action"], a["arguments"]) for a in planned["actions"] if a["rule"] == rule
-                ] or event["troubles"].get(rule, ["nothing"])
-                self.first[rule].append(
-                    (event["sender"] or "?", event["subject"] or "(no subject)", ", ".join(effects))
-                )
-
-    def say(self) -> None:
-        for rule, count in self.counts.items():
-            output.line([(rule, "bold"), (f"  {count} message{'s' if count != 1 else ''}", None)])
-            for sender, subject, effects in self.first[rule]:
-                output.line([(f"  {cut(sender, 28):28}  {subject}", None)])
-                output.say(f"      → {effects}", style="cyan")
-            if count > SAMPLES:
-                output.line([(f"  … and {count - SAMPLES} more", "dim")])
+    state = common.locate(config)
+    store = None
+    if state.exists:
+        store = stack.enter_context(Store.open(state.directory, read_only=True))
+    return House(config, store)
 
 
-def show(events: Iterable[Mapping[str, Any]], *, json: bool, samples: bool = True) -> dict[str, Any]:
-    """Show events as they come, with a progress bar on a terminal. Returns the result, the last event."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _difference(common: Common, config: Config, arguments: Mapping[str, Any], against: Path) -> int:
+    from mailrules import config as configuration
+    from mailrules.comparing import Comparison
+    from mailrules.serving import as_events, exit_status, selection_of
 
-    found = Samples()
-    result: dict[str, Any] = {}
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=output.console(stderr=True),
-        transient=True,
-        disable=json or not output.console(stderr=True).is_terminal,
-    ) as bar:
-        tasks: dict[tuple[str, ...], Any] = {}
-        for event in events:
-            if "planned" in event:
-                found.add(event)
-                if json:
-                    output.emit(event["planned"])
-            elif "progress" in event:
-                at = event["progress"]
-                key = (at["account"], at["mailbox"], at["phase"])
-                if key not in tasks:
-                    words = f"{at['account']}/{at['mailbox']} {at['phase']}"
-                    tasks[key] = bar.add_task(cut(words, 36), total=at["total"])
-                bar.update(tasks[key], completed=at["done"], total=at["total"])
-            else:
-                result = event["result"]
+    old = configuration.load(against)
+
+    def take(event: Mapping[str, Any]) -> None:
+        if common.json:
+            output.emit(event["compared"])
+        else:
+            say_difference(event)
+
+    with ExitStack() as stack:
+        planner = Comparison(_house(common, config, stack), old, selection_of(arguments))
+        for name in planner.only_old:
+            output.note(f"Account '{name}' is only in {against}: it is not looked at.", style="yellow")
+        if old.settings.body_limit != config.settings.body_limit:
+            output.note(f"Text is read as far as {config.path} says (body_limit).", style="yellow")
+        result = follow(as_events(planner, planner.plan()), take, verbose=common.verbose > 0)
+    if common.json:
+        output.emit({"summary": result["summary"]})
+        say_troubles(result)
+    else:
+        summary = result["summary"]
+        differ = output.count(summary["matched"], "message")
+        output.say(f"{differ} of {summary['messages']} would be treated differently.")
+        for name, many in sorted(summary["rules"].items()):
+            output.say(f"  rule '{name}': matches only in one of them, {output.count(many, 'message')}")
+        if result["deferred"]:
+            output.note(f"{result['deferred']} messages could not be judged now.", style="yellow")
+        say_troubles(result)
+    return INTERRUPTED if result["stopped"] else exit_status(result)
+
+
+def say_troubles(result: Mapping[str, Any]) -> None:
+    """What went wrong, beside what a program reads."""
+    for trouble in (*result["errors"], *result["braked"]):
+        output.note(trouble)
+
+
+def show(
+    events: Iterable[Mapping[str, Any]],
+    config: Config,
+    *,
+    json: bool,
+    samples: bool = True,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """Show a plan as it is made, with a progress bar on a terminal. Returns the result, the last event."""
+    found = Samples(order=[rule.name for rule in config.rules], accounts=len(config.accounts))
+
+    def take(event: Mapping[str, Any]) -> None:
+        if "planned" not in event:
+            return
+        if json:
+            output.emit(event["planned"])
+        else:
+            found.add(event)
+
+    result = follow(events, take, verbose=verbose)
     if json:
         output.emit({"summary": result["summary"]})
-        for error in (*result["errors"], *result["braked"]):
-            output.note(error)
+        say_troubles(result)
     elif samples:
         found.say()
-    return result
-
-
-def say_result(result: Mapping[str, Any], *, did: bool) -> None:
-    """The last lines, for people."""
-    summary = result["summary"]
-    words = f"{output.count(summary['messages'], 'message')} looked at, {summary['matched']} matched."
-    output.say(words)
-    counted = result["states"] if did else summary["effects"]
-    if counted:
-        output.say(
-            ("Effects: " if did else "Would do: ")
-            + ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
-            + "."
+        say_created(
+            result["created"], allowed=config.settings.create_mailboxes, accounts=len(config.accounts)
         )
-    if result["deferred"]:
-        output.note(f"{result['deferred']} messages could not be judged now.", style="yellow")
-    for braked in result["braked"]:
-        output.note(braked, style="yellow")
-    for error in result["errors"]:
-        output.note(error, style="red")
+    return result

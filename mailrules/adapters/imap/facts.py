@@ -107,6 +107,11 @@ def facts_of(
     return known
 
 
+def in_words(facts: Iterable[Fact]) -> str:
+    """The FETCH items that tell these facts, for people."""
+    return b" ".join(_items(set(facts)) or [b"FLAGS"]).decode().replace("BODY.PEEK", "BODY")
+
+
 def _has_labels(mailbox: Mailbox) -> bool:
     return "X-GM-EXT-1" in mailbox.connection.capabilities
 

@@ -46,6 +46,11 @@ def criteria(search: Search) -> Criteria:
     return _criteria(_write(search))
 
 
+def in_words(search: Search) -> str:
+    """A Search as it goes over the wire, for people."""
+    return "nothing" if isinstance(search, Nothing) else criteria(search).text
+
+
 def expression(text: str) -> Criteria:
     """A person's SEARCH expression, checked to be one: balanced, without literals or options.
 

@@ -26,6 +26,7 @@ from mailrules.adapters.store.database import (
 )
 from mailrules.adapters.store.deaths import Buried, Deaths
 from mailrules.adapters.store.desk import JUDGE, covering, in_words
+from mailrules.adapters.store.earlier import Acted, Earlier
 from mailrules.adapters.store.effects import LARGEST_SET
 from mailrules.adapters.store.generation import FILE as GENERATION
 from mailrules.adapters.store.generation import Generation
@@ -61,6 +62,7 @@ class Store(
     Deaths,
     Renumbering,
     Resync,
+    Earlier,
     RunLog,
     Schedules,
     SightingBook,
@@ -164,6 +166,7 @@ __all__ = [
     "LARGEST_SET",
     "SCHEDULED",
     "STATES",
+    "Acted",
     "Answered",
     "Buried",
     "Decided",

@@ -29,7 +29,16 @@ class Recording(Journal):
     """The part of the store that decisions go into."""
 
     # -- runs and rules -----------------------------------------------------------------------------
-    def start_run(self, *, account: str, mailbox: str, kind: Kind, rules_hash: str, at: datetime) -> int:
+    def start_run(
+        self,
+        *,
+        account: str,
+        mailbox: str,
+        kind: Kind,
+        rules_hash: str,
+        at: datetime,
+        detail: Mapping[str, Any] | None = None,
+    ) -> int:
         """A pass over a mailbox begins. Gives its id. Raises StoreFull while room is short."""
         self._database.demand_room()
         with self._database.write() as connection:
@@ -40,7 +49,7 @@ class Recording(Journal):
                     kind=kind,
                     rules_hash=rules_hash,
                     started_at=at,
-                    detail={},
+                    detail=dict(detail or {}),
                 )
             )
             return int(result.lastrowid)
@@ -130,6 +139,28 @@ class Recording(Journal):
             put_down(connection, account, mailbox, JUDGING)
             _count_hits(connection, account, decided, hits, at)
         return [row_of(values) for values in rows]
+
+    def done_before(
+        self,
+        account: str,
+        mailbox: str,
+        uidvalidity: int,
+        decided: Sequence[Decided],
+        *,
+        again: bool = False,
+    ) -> frozenset[tuple[int, int]]:
+        """What `record` would leave out of these, as (uid, place among its message's effects)."""
+        place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
+        with self._database.read() as connection:
+            taken = self._once_taken(connection, account, decided)
+            waiting = self._waiting(connection, place, [d.uid for d in decided], done=False)
+        return frozenset(
+            (one.uid, order)
+            for one in decided
+            for order, planned in enumerate(one.effects)
+            if _nth(taken, clean(one.identity.identity), planned, again=again) is None
+            or (waiting and _what(one.uid, planned) in waiting)
+        )
 
     def _waiting(
         self, connection: Connection, place: Mapping[str, Any], uids: Sequence[int], *, done: bool

@@ -1,0 +1,57 @@
+"""What was done to messages since some moment: what a plan that was kept must not do once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, select
+
+from mailrules.adapters.store.database import Database
+from mailrules.adapters.store.effects import chunks
+from mailrules.adapters.store.mailboxes import is_
+from mailrules.adapters.store.schema import effect, run
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """The run that acted on a message last, and the plan which that run was made for, if any."""
+
+    run: int
+    plan: str | None
+
+
+class Earlier:
+    """The part of the store about what was done since."""
+
+    _database: Database
+
+    def acted(
+        self, account: str, mailbox: str, uidvalidity: int, uids: Sequence[int], *, since: datetime
+    ) -> dict[int, Acted]:
+        """Of these messages, those for which effects were recorded since; an effect of a dry run is none.
+
+        What was recorded for a plan counts before all else, so that a plan knows its own messages.
+        """
+        place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
+        found: dict[int, Acted] = {}
+        with self._database.read() as connection:
+            for chunk in chunks(uids):
+                for row in connection.execute(
+                    select(effect.c.uid, run.c.id, run.c.detail)
+                    .join(run, effect.c.run == run.c.id)
+                    .where(
+                        and_(
+                            is_(effect, place),
+                            effect.c.uid.in_(chunk),
+                            effect.c.created_at >= since,
+                            effect.c.state.not_in(("would", "skipped")),
+                        )
+                    )
+                    .order_by(effect.c.id)
+                ):
+                    plan = (row.detail or {}).get("plan")
+                    if plan is not None or row.uid not in found or found[row.uid].plan is None:
+                        found[row.uid] = Acted(row.id, plan)
+        return found
