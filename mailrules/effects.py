@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mailrules import clock
-from mailrules.adapters import command, smtp, webhook
+from mailrules.adapters import command, files, smtp, webhook
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
@@ -19,6 +19,7 @@ from mailrules.core.actions.base import Commit, EffectTarget, Errand, Outcome
 from mailrules.core.actions.exchange import script_input
 from mailrules.core.compose import Outgoing, forward_message, redirect_message, reply_message
 from mailrules.core.errors import PermanentError, TransientError
+from mailrules.core.file_name import attachment_files, message_file
 from mailrules.recovery import Copied
 
 Compose = Callable[..., Outgoing]
@@ -179,6 +180,20 @@ class WorkerEffects:
             )
             previous = target.detail.get("recipients")
             return smtp.send(server, outgoing, commit=commit, previous=previous, stop=self._stopping)
+
+        return errand
+
+    def save(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        raw = self._raw(target)
+        if raw is None:
+            return _gone
+
+        def errand(commit: Commit) -> Outcome:  # no point of no return: done again, it changes nothing
+            if arguments["what"] == "message":
+                found = [message_file(raw)]
+            else:
+                found = attachment_files(raw, arguments.get("name", ()))
+            return files.save(found, arguments["to"], effect_key=target.effect_key)
 
         return errand
 

@@ -140,6 +140,8 @@ def what(action: str, arguments: Mapping[str, Any]) -> str:
         return f"{action} to {arguments['mailbox']}"
     if names := arguments.get("flags") or arguments.get("labels"):
         return f"{action} {' '.join(map(str, names))}"
+    if action == "save":
+        return f"save {arguments.get('what')} to {arguments.get('to')}"
     if to := arguments.get("to"):
         return f"{action} to {', '.join(map(str, to)) if isinstance(to, list) else to}"
     if url := arguments.get("url"):

@@ -124,7 +124,7 @@ def _concat(value: list[Any]) -> str:
 def _level(value: Any) -> str:
     level = safe_level(text_of(value))
     if not level:
-        raise Limit("a value from the message that would name a mailbox is empty")
+        raise Limit("a value from the message that would name a mailbox or directory is empty")
     return level
 
 

@@ -10,6 +10,7 @@ from mailrules.core.actions.labels import Label, Unlabel
 from mailrules.core.actions.mailbox import Archive, Copy, Delete, Junk, Move, Trash
 from mailrules.core.actions.note import Keep, Log
 from mailrules.core.actions.reply import Reply
+from mailrules.core.actions.save import Save
 from mailrules.core.actions.script import Script
 from mailrules.core.actions.send import Forward, Redirect
 from mailrules.core.actions.webhook import Webhook
@@ -34,11 +35,12 @@ TABLE: dict[str, type[Action]] = {
     "reply": Reply,
     "script": Script,
     "webhook": Webhook,
+    "save": Save,
     "log": Log,
     "keep": Keep,
 }
 
-_TO_COME = frozenset({"save", "assign"})
+_TO_COME = frozenset({"assign"})
 
 
 def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext) -> tuple[Action, ...]:
