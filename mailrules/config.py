@@ -165,7 +165,15 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
         declared=frozenset(declared),
         timezone=settings.timezone,
     ).read(data.get("tests", []))
-    lint(rules, data.get("rules", []), accounts, report, declared=bool(declared))
+    lint(
+        rules,
+        data.get("rules", []),
+        accounts,
+        report,
+        declared=bool(declared),
+        lists=lists,
+        body_limit=settings.body_limit,
+    )
     found = [Finding(*each) for each in assembly.found]
     broken = [place for place, _, _ in assembly.found]
     found += [_finding(document, each) for each in report.problems if not _same(document, each, broken)]

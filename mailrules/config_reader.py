@@ -13,10 +13,10 @@ from mailrules.core.values import Plain, describe, parse_bool, parse_duration, p
 T = TypeVar("T")
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, or None."""
+def nearest(word: str, known: Iterable[str], *, alike: float = 0.6) -> str | None:
+    """The known word that was probably meant, or None. `alike`: how near it must be, up to 1."""
     lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=alike)
     return lower[near[0]] if near else None
 
 

@@ -232,22 +232,23 @@ class Rules:
 
     def _revision(self, data: Mapping[str, Any]) -> str:
         """What the rule says and the contents of the lists it uses, hashed: comments change nothing."""
-        used = {name: self._lists[name] for name in sorted(set(_list_names(data))) if name in self._lists}
+        used = {name: self._lists[name] for name in sorted(set(list_names(data))) if name in self._lists}
         content = json.dumps([data, used], ensure_ascii=False)
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _list_names(data: Any) -> Iterator[str]:
+def list_names(data: Any) -> Iterator[str]:
+    """The lists that a rule's `in` names, as it stands in the file."""
     if isinstance(data, dict):
         for key, value in data.items():
             if key == "in":
                 for name in value if isinstance(value, list) else [value]:
                     if isinstance(name, str):
                         yield name
-            yield from _list_names(value)
+            yield from list_names(value)
     elif isinstance(data, list):
         for item in data:
-            yield from _list_names(item)
+            yield from list_names(item)
 
 
 def _may_meet(rule: str, watched: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.config import Account, Config
-from mailrules.config_reader import suggest
+from mailrules.config_reader import nearest, suggest
 from mailrules.core.actions.base import RenderContext
 from mailrules.core.actions.flags import Flag
 from mailrules.core.actions.mailbox import Archive, Copy, Junk, Move, Trash
@@ -82,6 +82,7 @@ class _Inspection:
                 yield remark
             if name is not None:
                 watched.append(name)
+        yield from self._looked_at(listed)
         yield from self._targets(listed)
         yield from self._special_use(self._connection.special_use())
         for name in watched:
@@ -133,6 +134,18 @@ class _Inspection:
             else:
                 yield None, name
 
+    def _looked_at(self, listed: Mapping[str, bool]) -> Iterator[Remark]:
+        """Mailboxes that rules name, watched or not: a schedule looks at any."""
+        for rule in self._rules:
+            for name in rule.mailboxes or ():
+                if name in listed or name in self._account.mailboxes or any(c in name for c in "*?["):
+                    continue
+                hint = nearest(name, list(listed)[:_LISTED])
+                next_step = (
+                    f"Did you mean '{hint}'?" if hint is not None else "Create it, or correct the rule."
+                )
+                yield self._warning(f"rule {rule.name} looks at '{name}', which is not there. {next_step}")
+
     def _targets(self, listed: Mapping[str, bool]) -> Iterator[Remark]:
         wanted: dict[str, list[Rule]] = {}
         for rule in self._rules:
@@ -143,7 +156,9 @@ class _Inspection:
             if name in listed or name.upper() == "INBOX":
                 continue
             if self._config.settings.create_mailboxes:
-                yield self._info(f"the mailbox '{name}' will be created when it is needed")
+                near = nearest(name, list(listed)[:_LISTED], alike=0.85)
+                hint = f". Did you mean '{near}'?" if near is not None else ""
+                yield self._info(f"the mailbox '{name}' will be created when it is needed{hint}")
             else:
                 yield self._error(
                     f"there is no mailbox '{name}', and create_mailboxes is false. "

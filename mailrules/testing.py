@@ -17,6 +17,7 @@ from mailrules.core.decision import (
     Situation,
     as_json,
     explain,
+    protectors,
     rules_for,
 )
 from mailrules.core.errors import MailrulesError, PermanentError, RenderError
@@ -187,13 +188,8 @@ def judge(
 def _rules(rules: Sequence[Rule], account: str, mailbox: str, scheduled: str | None) -> tuple[Rule, ...]:
     if scheduled is None:
         return rules_for(rules, account, mailbox)
-    chosen: list[Rule] = []
-    for rule in rules_for(rules, account, mailbox, scheduled=True):
-        if rule.name == scheduled:
-            return (*chosen, rule)
-        if rule.enabled and rule.stop and rule.schedule is None and not rule.dry_run:
-            chosen.append(replace(rule, then=()))
-    return tuple(chosen)
+    own = [rule for rule in rules_for(rules, account, mailbox, scheduled=True) if rule.name == scheduled]
+    return (*protectors(rules, own[0], account, mailbox), *own) if own else ()
 
 
 # -- comparing ------------------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +15,8 @@ import typer
 from mailrules import config as configuration
 from mailrules.cli.options import Common
 from mailrules.cli.output import emit, say
-from mailrules.config import Config, Examination
+from mailrules.config import Config, Examination, Finding
+from mailrules.core.values import parse_duration
 
 if TYPE_CHECKING:
     from mailrules.adapters.imap.connection import Connection
@@ -33,18 +37,49 @@ def command(
             "--search", help="With --online: probe SEARCH on every account, also without trust_search."
         ),
     ] = False,
+    hits: Annotated[
+        str | None,
+        typer.Option(
+            "--hits", metavar="DURATION", help="Also name rules that matched nothing for so long, as in 30d."
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there is a warning.")] = False,
 ) -> int:
     """Say whether the file is right; if not, every error with line and column, and what to do.
 
-    Passwords are read with --online only; -v says where each would come from.
+    Then warn of what is right and can't be meant. Passwords are read with --online only; -v says where
+    each would come from.
+
+    Example: mailrules check --strict --hits 90d
     """
+    within = None
+    if hits is not None:
+        try:
+            within = parse_duration(hits)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}", param_hint="--hits") from None
     return check(
         common.config_path(),
         as_json=common.json,
         verbose=common.verbose > 0,
         online=online or search,
         probe_search=search,
+        quiet=None if within is None else partial(_quiet, common, within),
+        strict=strict,
     )
+
+
+def _quiet(common: Common, within: timedelta, config: Config) -> list[Finding]:
+    """Rules without hits; the journal is opened to read only."""
+    from mailrules import clock
+    from mailrules.adapters.store import Store
+    from mailrules.hits import quiet
+
+    state = common.locate(config)
+    if not state.exists:
+        raise state.missing()
+    with Store.open(state.directory, read_only=True) as store:
+        return quiet(config, store, now=clock.now(), within=within)
 
 
 def check(
@@ -56,14 +91,19 @@ def check(
     probe_search: bool = False,
     environ: Mapping[str, str] = os.environ,
     connect: Callable[[str], Connection] | None = None,
+    quiet: Callable[[Config], Sequence[Finding]] | None = None,
+    strict: bool = False,
 ) -> int:
     """Check a file and say what was found. No password is read without `online`.
 
     Returns 0, 78 where the file is wrong, with `online` 1 where a server differs and 75 where one can't be
-    reached now. `connect` replaces the way to a server, for tests.
+    reached now; with `strict` 1 for a warning, too. `connect` replaces the way to a server, for tests.
+    `quiet` finds the rules that matched nothing for long.
     """
     examination = configuration.examine(path, environ=environ)
     report = _Json() if as_json else _Words(verbose=verbose)
+    if quiet is not None and examination.config is not None:
+        examination = replace(examination, findings=(*examination.findings, *quiet(examination.config)))
     for finding in examination.findings:
         place = finding.place
         report.finding(
@@ -93,7 +133,8 @@ def check(
     if examination.config is None:
         return WRONG
     if not failed:
-        return FINE
+        warned += len(examination.findings)
+        return FAILED if strict and warned else FINE
     return LATER if all(remark.passing for remark in failed) else FAILED
 
 

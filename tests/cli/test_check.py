@@ -118,6 +118,18 @@ def online(tmp_path: Path, port: int, user: str, *, rules: str = "", extra: str 
 ENVIRON = {"LAB": PASSWORD}
 
 
+def test_online_names(
+    dovecot: Dovecot, user: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names that are nearly those of mailboxes that are there are pointed out."""
+    rules = "  - {name: a, when: always, then: [{copy: Archiv}], mailboxes: [Archvie], schedule: {every: 1d}}"
+    path = online(tmp_path, dovecot.imap_port, user, rules=rules)
+    assert check(path, online=True, environ=ENVIRON) == 0
+    out = capsys.readouterr().out
+    assert "rule a looks at 'Archvie', which is not there. Did you mean 'Archive'?" in out
+    assert "the mailbox 'Archiv' will be created when it is needed. Did you mean 'Archive'?" in out
+
+
 def test_online_fine(dovecot: Dovecot, user: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An account that can do all that the rules ask for passes."""
     rules = "  - {name: a, when: always, then: [{flag: $X}, {copy: New}, archive]}"

@@ -100,6 +100,12 @@ class RunLog:
             )
             return [RuleHits(*row) for row in rows]
 
+    def first_run(self) -> datetime | None:
+        """When the oldest run began that the journal remembers."""
+        with self._database.read() as connection:
+            began: datetime | None = connection.scalar(select(func.min(run.c.started_at)))
+            return began
+
     def open_log(self, state: str, *, limit: int = 1000) -> list[Log]:
         """Log objects of what is held, unknown, failed, …: the newest, oldest first."""
         states = RUNNING if state == "running" else (state,)
