@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mailrules import clock
+from mailrules import clock, rules_then
 from mailrules.adapters.imap.connection import Connection, Login
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
@@ -109,7 +109,12 @@ class House:
 
     def keep_rules(self) -> None:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were."""
-        self.store.keep_rules((rule.revision, rule.name, rule.text) for rule in self.config.rules)
+        config = self.config
+        self.store.keep_rules((rule.revision, rule.name, rule.text) for rule in config.rules)
+        if config.text_hash and self.store.rule_text(config.text_hash, "") is None:
+            whole = rules_then.kept(config)  # under no name: all of them, in their order
+            if whole:
+                self.store.keep_rules([(config.text_hash, "", whole)])
 
     def keep_schedules(self) -> None:
         """What has a schedule now, with the moment from which it is counted (SPEC section 6)."""

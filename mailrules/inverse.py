@@ -154,7 +154,7 @@ def why_not(row: EffectRow, history: History) -> str:
     if row.state in _NEVER:
         return _NEVER[row.state]
     if row.undone is not None:
-        return f"effect {row.undone} has taken it back already"
+        return "it has been undone already"
     if row.action in FOR_GOOD:
         return FOR_GOOD[row.action]
     if row.action not in MOVES and row.action not in OPPOSITE and row.action != "copy":

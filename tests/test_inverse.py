@@ -57,7 +57,7 @@ def test_why_not() -> None:
     history = History.of([row(1), row(2, state="planned", undoes=1)])
     assert "effect 2 is about to" in why_not(history.rows[1], history)
     assert "skip 9" in why_not(row(9, state="held"), history)
-    assert "taken it back already" in why_not(row(9, undone=10), history)
+    assert "undone already" in why_not(row(9, undone=10), history)
     assert "sent on" in why_not(row(9, "forward"), history)
     assert "failed" in why_not(row(9, state="failed"), history)
     assert why_not(row(9), history) == ""

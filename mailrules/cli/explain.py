@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mailrules.core.conditions.base import Trace
     from mailrules.core.decision import Decision, RuleOutcome
     from mailrules.core.message import Fact, Message, Question
+    from mailrules.explaining import Explained
+    from mailrules.past import Then
 
 _LONGEST_ARGUMENT = 70
 _LONGEST_VALUE = 80
@@ -64,6 +66,9 @@ def command(
     scripts: ScriptsOption = False,
 ) -> int:
     """Say for messages which rules match, which do not, and why. Needs no server for files.
+
+    Of a message in the log it says first why it was treated so then, by the rules as they were, and
+    what has changed in them since.
 
     Examples: mailrules explain invoice.eml --flag seen
     mailrules explain --uid 4711 --account work --mailbox INBOX
@@ -139,7 +144,7 @@ def _on_server(
             if common.json:
                 output.emit(found.as_json())
             else:
-                show(found.message, found.decision, title=f"UID {found.uid}", verbose=common.verbose > 0)
+                _show_found(found, verbose=common.verbose > 0)
     return 0
 
 
@@ -240,6 +245,59 @@ def show(message: Message, decision: Decision, *, title: str, verbose: bool) -> 
     _show_actions(decision)
     if message.has(_body_fact()) and getattr(message.facts[_body_fact()], "cut", False):
         output.line([("  only the first part of the text was judged (settings.body_limit)", "yellow")])
+    output.line([("", None)])
+
+
+def _show_found(found: Explained, *, verbose: bool) -> None:
+    """What the log says of a message, the oldest first, then what the rules say now."""
+    for then in found.then:
+        _show_then(found, then, verbose=verbose)
+    if found.message is not None and found.decision is not None:
+        now = ", now" if found.then else ""
+        show(found.message, found.decision, title=f"UID {found.uid}{now}", verbose=verbose)
+        if not found.watched:
+            output.say(f"  ({found.mailbox} is not watched: rules act there only by `apply`)", style="dim")
+    else:
+        output.say(
+            f"The message is not where mailrules left it, and not at UID {found.uid} either.", style="yellow"
+        )
+
+
+def _show_then(found: Explained, then: Then, *, verbose: bool) -> None:
+    when = output.moment(output.rfc3339(then.at))
+    output.line(
+        [
+            (f"UID {then.uid}, then", "bold"),
+            (f"  in {found.account}/{then.mailbox}, {when}, {then.words}, run {then.run}", "dim"),
+        ]
+    )
+    if found.message is None and found.met is not None:
+        for name, text in (("From", found.met.sender), ("Subject", found.met.subject)):
+            if text:
+                output.line([(f"  {name}: ", "dim"), (cut(text, 200), None)])
+    for outcome in then.outcomes:
+        _show_rule(outcome, verbose=verbose)
+        rule = then.rules.get(outcome.rule)
+        if rule is not None and rule.why:
+            output.say(f"      {rule.why}", style="yellow")
+            for line in rule.difference:
+                output.say(f"      {line}", style="red" if line.startswith("-") else "green")
+    arrow = "→" if _unicode() else "->"
+    for row in then.effects:
+        state = "running" if row.state in ("intent", "copied", "commit") else row.state
+        undone = f", undone by {row.undone}" if row.undone is not None else ""
+        what = output.what(row.action, row.arguments)
+        output.line(
+            [
+                (f"  {arrow} ", output.STYLES.get(state)),
+                (f"{row.id} {what}", output.STYLES.get(state)),
+                (f"  ({row.rule})  {state}{undone}", "dim"),
+            ]
+        )
+        because = row.detail.get("because") or row.detail.get("error")
+        if because:
+            output.say(f"      {because}", style="yellow")
+    output.say(f"  ({then.note})", style="dim")
     output.line([("", None)])
 
 

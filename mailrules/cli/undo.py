@@ -218,10 +218,12 @@ def _show_taken(taken: Sequence[Mapping[str, Any]]) -> None:
     reasons: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for each in left:
         reasons[each["action"], each["because"] or ""].append(each)
-    for (action, because), those in reasons.items():
+    for (action, because), those in list(reasons.items())[:EACH]:
         numbers = ", ".join(str(each["id"]) for each in those[:SAMPLES])
         more = f" and {len(those) - SAMPLES} more" if len(those) > SAMPLES else ""
         output.say(f"  {action} ({numbers}{more}): {because}.")
+    if len(reasons) > EACH:
+        output.say(f"  … and others for {len(reasons) - EACH} more reasons; --json has them all.")
 
 
 def _say_result(result: Mapping[str, Any], *, did: bool) -> None:

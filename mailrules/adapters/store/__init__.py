@@ -34,6 +34,7 @@ from mailrules.adapters.store.hands import ACTING, JUDGING, SCHEDULED, Hands, do
 from mailrules.adapters.store.journal import Fenced
 from mailrules.adapters.store.mailboxes import Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
+from mailrules.adapters.store.past import Met, Past, RunRow
 from mailrules.adapters.store.recording import Recording
 from mailrules.adapters.store.renumbering import Renumbering
 from mailrules.adapters.store.resync import Resync, Resynced
@@ -68,6 +69,7 @@ class Store(
     SightingBook,
     SentMail,
     Undoing,
+    Past,
 ):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""
 
@@ -174,12 +176,14 @@ __all__ = [
     "Fenced",
     "LogQuery",
     "MailboxRow",
+    "Met",
     "PauseRow",
     "PlannedUndo",
     "Recorded",
     "Resynced",
     "Room",
     "RuleHits",
+    "RunRow",
     "ScheduleRow",
     "SentTo",
     "Sighting",

@@ -154,7 +154,8 @@ class RunLog:
     def rules_recorded(self) -> list[str]:
         """Names of all rules the journal has heard of."""
         with self._database.read() as connection:
-            kept = set(connection.scalars(select(rule_text.c.name).distinct()))
+            named = select(rule_text.c.name).where(rule_text.c.name != "").distinct()  # "": a whole set
+            kept = set(connection.scalars(named))
             return sorted(kept.union(connection.scalars(select(rule_hits.c.rule).distinct())))
 
 
@@ -188,13 +189,14 @@ def filtered(query: LogQuery) -> Select[Any]:
     if query.until is not None:
         selected = selected.where(effect.c.changed_at < query.until)
     if query.message_id is not None:
-        selected = selected.where(_same_message_id(query.message_id))
+        selected = selected.where(same_message_id(query.message_id))
     if query.run is not None:
         selected = selected.where(effect.c.run == query.run)
     return selected
 
 
-def _same_message_id(text: str) -> ColumnElement[bool]:
+def same_message_id(text: str) -> ColumnElement[bool]:
+    """Messages of this Message-ID, with angle brackets or without."""
     bare = text.strip().removeprefix("<").removesuffix(">")
     return message.c.message_id.in_((bare, f"<{bare}>"))
 
