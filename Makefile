@@ -44,7 +44,7 @@ format: $(DEVELOPMENT) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(DEVELOPMENT) ## Write docs/rules.md anew from the docstrings
+docs: $(DEVELOPMENT) ## Write docs/rules.md and man/mailrules.1 anew from the program
 	$(BIN)/python docs/build.py
 
 lock: $(DEVELOPMENT) ## Choose the newest versions of all dependencies

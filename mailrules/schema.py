@@ -20,6 +20,7 @@ from mailrules.core.conditions import TABLE as CONDITIONS
 from mailrules.core.conditions.auth import METHODS, RESULTS
 from mailrules.core.fixture import ADDRESS_HEADERS
 from mailrules.providers import ALIASES, PROVIDERS
+from mailrules.schema_words import explained
 
 Schema = dict[str, Any]
 _TEXT: Schema = {"type": ["string", "number", "boolean"]}
@@ -384,7 +385,7 @@ def file_schema() -> Schema:
     values = _one_or_more(_TEXT)
     account = _account()
     listed = {"anyOf": [values, _mapping({"file": {"type": "string"}}, required=("file",))]}
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mailrules",
         **_mapping(
@@ -418,3 +419,4 @@ def file_schema() -> Schema:
             "test": _test(),
         },
     }
+    return explained(schema)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 import tempfile
 import traceback
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": (START, "Say what is wrong here, and what to do about it."),
     "demo": (START, "Watch it work on sample mail; no account needed."),
     "schema": (START, "Print the JSON Schema of the file, for editors."),
+    "completion": (START, "Print what makes your shell complete mailrules."),
 }
 """Name -> (heading, short help). The module of the same name has the rest."""
 
@@ -74,19 +76,52 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
+METAVARS = {
+    "rule": "NAME", "account": "NAME", "mailbox": "NAME", "action": "NAME", "limit": "N", "message_id": "ID",
+    "uid": "UID", "flag": "FLAG", "received": "TIME", "since": "2h|TIME", "until": "2h|TIME",
+}  # fmt: skip
+"""What stands for an option's value in its help, where the command does not say."""
+COMPLETED = {
+    "rule": "rules",
+    "rules": "rules",
+    "account": "accounts",
+    "accounts": "accounts",
+    "targets": "all",
+}
+"""Parameters whose values are names of the file: of which kind."""
+
+
 class Lazy(TyperGroup):
     """Knows every command by its short help, and imports the one that is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, _load(name) if name in COMMANDS else command, rest
+        return name, load(name) if name in COMMANDS else command, rest
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
+    """A command by its name, imported now, with all its options and its help."""
     module = importlib.import_module(f"mailrules.cli.{name}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=_markup())
     app.command(name)(with_common_options(module.command))
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    for parameter in command.params:
+        _describe(parameter)
+    return command
+
+
+def _describe(parameter: Any) -> None:
+    """`--rule NAME` instead of a type of Python's, and names of the file where they are completed."""
+    if parameter.metavar is None and parameter.param_type_name == "option" and not parameter.is_flag:
+        parameter.metavar = METAVARS.get(parameter.name, parameter.name.upper())
+    if "_MAILRULES_COMPLETE" in os.environ and (kind := COMPLETED.get(parameter.name)) is not None:
+
+        def complete(context: Any, parameter: Any, incomplete: str) -> list[str]:
+            from mailrules.cli.completion import names
+
+            return names(kind, incomplete, config=context.params.get("config"))
+
+        parameter._custom_shell_complete = complete
 
 
 def _markup() -> Any:
@@ -123,9 +158,21 @@ def with_common_options(function: Callable[..., int | None]) -> Callable[..., No
         [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     )
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapper.__doc__ = function.__doc__
+    wrapper.__doc__ = _flowing(function.__doc__ or "")
     wrapper.__name__ = function.__name__
     return wrapper
+
+
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs are lines: a terminal breaks them where it ends. Examples stay apart."""
+    paragraphs = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("Examples: "):
+            lines = paragraph.removeprefix("Examples: ").splitlines()
+            paragraphs += [f"Example: {line.strip()}" for line in lines]
+        else:
+            paragraphs.append(" ".join(paragraph.split()))
+    return "\n\n".join(paragraphs)
 
 
 def _print_version(wanted: bool) -> None:
@@ -143,7 +190,9 @@ def _root(
 ) -> None:
     """Keeps IMAP mailboxes in order by rules written in YAML, and can say why.
 
-    Start with `mailrules demo`, or write rules.yaml and say `mailrules check`.
+    Start with `mailrules demo`, or with your own mail: `mailrules init`.
+
+    Example: mailrules plan --since 7d
     """
 
 

@@ -35,6 +35,8 @@ def command(
 
     It brings its own rules and forgets everything at the end. Exit status 0 means that every mail was filed
     as the rules say.
+
+    Example: mailrules demo --fast
     """
     try:
         from mailrules.demo.sample import SAMPLES

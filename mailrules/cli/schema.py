@@ -12,8 +12,10 @@ from mailrules.schema import file_schema
 def command(common: Common) -> int:
     """Print the JSON Schema of the file, for editors.
 
-    Keep it beside the file (mailrules schema > rules.schema.json), and begin the file with the line
-    "# yaml-language-server: $schema=./rules.schema.json".
+    Keep it beside the file, and begin the file with the line
+    "# yaml-language-server: $schema=./rules.schema.json"; `mailrules init` does both.
+
+    Example: mailrules schema > rules.schema.json
     """
     sys.stdout.write(json.dumps(file_schema(), indent=2) + "\n")
     return 0

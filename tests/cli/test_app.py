@@ -93,6 +93,22 @@ def test_every_command_has_help(name: str, capsys: Capture) -> None:
     assert f"mailrules {name}" in text
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_shows_an_example_in_80_columns(
+    name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into a pipe and on a terminal; with NO_COLOR there is no colour."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for markup in (None, "rich"):
+        monkeypatch.setattr(app, "_markup", lambda markup=markup: markup)
+        assert main([*([name] if name else []), "--help"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert not [line for line in lines if len(line) > 80]
+        assert any(re.match(r" +Example: mailrules ", line) for line in lines)
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]", "\n".join(lines))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_a_module_with_a_command(name: str) -> None:
     """The table names what exists."""
