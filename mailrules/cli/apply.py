@@ -146,13 +146,13 @@ def _do(common: Common, config: Config, file: BinaryIO, name: str, *, over_brake
         say_troubles(result)
     else:
         left.say()
-    return _end(common, result, again)
+    return _end(common, result, again, kept=True)
 
 
-def _end(common: Common, result: Mapping[str, Any], again: str) -> int:
+def _end(common: Common, result: Mapping[str, Any], again: str, *, kept: bool = False) -> int:
     """The last words, and the exit status."""
     if not common.json:
-        say_result(result, did=True)
+        say_result(result, did=True, kept=kept)
     if result["stopped"]:
         done, of = result["acting"]
         output.note(

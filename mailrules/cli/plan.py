@@ -89,7 +89,11 @@ def command(
             f"The plan is in {save}. `mailrules apply {save}` does it, and nothing else.", style="dim"
         )
     elif not common.json and result["summary"]["matched"] and not result["errors"]:
-        output.say("Nothing was changed. `mailrules apply` does it.", style="dim")
+        if result["dry"]:
+            words = "Nothing was changed, nor would `mailrules apply`: all of it is a dry run."
+        else:
+            words = "Nothing was changed. `mailrules apply` does it."
+        output.say(words, style="dim")
     return exit_status(result)
 
 
@@ -220,6 +224,7 @@ def show(
             found.add(event)
 
     result = follow(events, take, verbose=verbose)
+    result["dry"] = found.dry > 0 and found.dry == sum(result["summary"]["effects"].values())
     if json:
         output.emit({"summary": result["summary"]})
         say_troubles(result)

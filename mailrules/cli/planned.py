@@ -22,12 +22,14 @@ class Samples:
 
     def __init__(self, *, order: Sequence[str] = (), accounts: int = 1) -> None:
         self.counts: Counter[str] = Counter()
+        self.dry = 0  # actions that would only be said
         self.first: dict[str, list[tuple[str, str, list[str], list[str]]]] = defaultdict(list)
         self._order = {name: place for place, name in enumerate(order)}
         self._many = accounts > 1
 
     def add(self, event: Mapping[str, Any]) -> None:
         planned = event["planned"]
+        self.dry += sum(bool(action.get("dry_run")) for action in planned["actions"])
         for rule in (r["name"] for r in planned["rules"] if r["matched"] and r["reason"] != "returned"):
             self.counts[rule] += 1
             if len(self.first[rule]) < SAMPLES:
@@ -130,26 +132,25 @@ def say_created(created: Sequence[Sequence[Any]], *, allowed: bool, accounts: in
     """Mailboxes that are not there yet."""
     if not created:
         return
-    shown = [
-        f"{account}/{name} ({many})" if accounts > 1 else f"{name} ({many})"
-        for account, name, many in sorted(created, key=lambda one: -int(one[2]))[:MOST_NEW_MAILBOXES]
-    ]
-    if len(created) > len(shown):
-        shown.append(f"and {len(created) - len(shown)} more")
     if allowed:
-        output.say(f"New mailboxes: {', '.join(shown)}.")
+        output.say("New mailboxes:")
     else:
-        output.say(
-            f"Missing, and `create_mailboxes: false` forbids making them, so this would fail: "
-            f"{', '.join(shown)}.",
-            style="red",
-        )
+        output.say("Missing mailboxes, which `create_mailboxes: false` forbids to make:", style="red")
+    for account, name, many in sorted(created, key=lambda one: -int(one[2]))[:MOST_NEW_MAILBOXES]:
+        where = f"{account}/{name}" if accounts > 1 else name
+        output.line([(f"  {where}", None), (f"  {output.count(int(many), 'message')}", "dim")])
+    if len(created) > MOST_NEW_MAILBOXES:
+        output.line([(f"  … and {len(created) - MOST_NEW_MAILBOXES} more", "dim")])
 
 
-def say_result(result: Mapping[str, Any], *, did: bool) -> None:
-    """The last lines, for people."""
+def say_result(result: Mapping[str, Any], *, did: bool, kept: bool = False) -> None:
+    """The last lines, for people. `kept`: it was a plan that was done, and nothing was judged."""
     summary = result["summary"]
-    output.say(f"{output.count(summary['messages'], 'message')} looked at, {summary['matched']} matched.")
+    messages = output.count(summary["messages"], "message")
+    if kept:
+        output.say(f"{messages} of the plan, {summary['matched']} acted on.")
+    else:
+        output.say(f"{messages} looked at, {summary['matched']} matched.")
     counted = result["states"] if did else summary["effects"]
     if counted:
         output.say(
