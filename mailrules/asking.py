@@ -1,18 +1,18 @@
 """Asking the user's programs: what `script` conditions compare.
 
-They run beside one another, some at a time, and hold up their own mailbox and no other. The places are
-those of errands: actions that are scripts count with them.
+They run in threads beside the mailboxes. New mail waits a second for its scripts; what takes longer is put
+off, and the mailbox looked at again when it has ended: a script that hangs holds up its own message.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from mailrules import clock
 from mailrules.adapters import command
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
@@ -20,26 +20,100 @@ from mailrules.core.actions.exchange import script_input
 from mailrules.core.conditions.script import NOT_WITHOUT
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import Fact, Message, MessageKey, Question, ScriptAnswer, Unavailable
-from mailrules.errands import Errands
+from mailrules.judging import PENDING
 
-log = logging.getLogger("mailrules.run")
-
-TOGETHER = 4
-"""Scripts that one mailbox runs at a time."""
+TOGETHER = 8
+"""Scripts that one account's conditions run at a time."""
 LARGEST_MESSAGE = 100 << 20
 """Octets of a message that is handed to a script, at most."""
+PATIENCE = 1.0
+"""Seconds that new mail waits for its scripts; then it is judged when they have ended."""
 STIR = 60.0
 """Seconds of waiting after which the server hears from us, so that it does not hang up."""
+_SHORT = 0.05
+
+_Asked = tuple[MessageKey, Fact]
+
+
+class Questions:
+    """What one account's messages are asked, over all its mailboxes. From any thread."""
+
+    def __init__(self, account: str, stopping: threading.Event, *, ended: Callable[[str], None]) -> None:
+        """`ended` is called with the account when a script has ended for which nobody waits."""
+        self.stopping = stopping
+        self._account = account
+        self._ended = ended
+        self._pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="mailrules-asking")
+        self._lock = threading.Lock()
+        self._running: dict[_Asked, Future[ScriptAnswer]] = {}
+        self._left: set[_Asked] = set()
+        """Those that run and that nobody waits for."""
+        self._done: dict[_Asked, ScriptAnswer] = {}
+        """Their answers, until they are taken."""
+        self._queued: set[_Asked] = set()
+
+    def room(self) -> bool:
+        """Whether one more may run."""
+        with self._lock:
+            return len(self._running) < TOGETHER
+
+    def begin(self, asked: _Asked, work: Callable[[], ScriptAnswer]) -> Future[ScriptAnswer] | None:
+        """Start it. None: as many run as may."""
+        with self._lock:
+            if len(self._running) >= TOGETHER:
+                return None
+            self._queued.discard(asked)
+            future = self._running[asked] = self._pool.submit(work)
+        future.add_done_callback(lambda done: self._end(asked, done))
+        return future
+
+    def _end(self, asked: _Asked, done: Future[ScriptAnswer]) -> None:
+        with self._lock:
+            self._running.pop(asked, None)
+            alone = asked in self._left
+            self._left.discard(asked)
+            if alone and not done.exception():
+                self._done[asked] = done.result()
+            wanted = alone or bool(self._queued)
+        if wanted and not self.stopping.is_set():
+            self._ended(self._account)
+
+    def take(self, asked: _Asked) -> ScriptAnswer | Future[ScriptAnswer] | None:
+        """The answer, once; or what will give it; None: it was not asked."""
+        with self._lock:
+            answer = self._done.pop(asked, None)
+            if answer is not None:
+                return answer
+            future = self._running.get(asked)
+            if future is not None:
+                self._left.discard(asked)
+            return future
+
+    def leave(self, asked: _Asked, future: Future[ScriptAnswer] | None) -> bool:
+        """Go without waiting any longer: `ready` says when it has ended, or can begin. False: it has."""
+        with self._lock:
+            if future is None:
+                self._queued.add(asked)
+            elif asked in self._running:
+                self._left.add(asked)
+            else:
+                return False
+            return True
+
+    def ready(self, mailbox: Mailbox) -> frozenset[int]:
+        """Messages of a mailbox for which a script has ended, or can begin."""
+        where = (self._account, mailbox.name, mailbox.uidvalidity)
+        with self._lock:
+            ready = [*self._done, *(self._queued if len(self._running) < TOGETHER else ())]
+        return frozenset(key.uid for key, _ in ready if key[:3] == where)
 
 
 class Asking:
     """Runs the scripts that conditions ask, once for each message, rule and decision."""
 
-    def __init__(self, account: str, errands: Errands, stopping: threading.Event) -> None:
-        self._account = account
-        self._errands = errands
-        self._stopping = stopping
-        self._answers: dict[tuple[MessageKey, Fact], ScriptAnswer] = {}
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._answers: dict[_Asked, ScriptAnswer] = {}
 
     def learn(
         self,
@@ -47,83 +121,117 @@ class Asking:
         fact: Fact,
         messages: Mapping[int, Message],
         identities: Mapping[int, Identity],
+        *,
+        patient: bool,
     ) -> Mapping[int, Any]:
-        """What the script says of these messages; those that are gone are absent.
+        """What the script says of these messages, or PENDING; those that are gone are absent.
 
         Raises TransientError if the connection is lost, or if the program stops meanwhile.
         """
-        question: Question = fact.argument  # type: ignore[assignment]
-        found: dict[int, Any] = {
-            uid: self._answers[message.key, fact]
-            for uid, message in messages.items()
-            if (message.key, fact) in self._answers
-        }
-        asked = [uid for uid in messages if uid not in found]
-        unnamed = [uid for uid in asked if uid not in identities]
-        who = {**identities, **(mailbox.identities(unnamed) if unnamed else {})}
+        until = None if patient else clock.timer() + PATIENCE
+        found: dict[int, Any] = {}
         running: dict[int, Future[ScriptAnswer]] = {}
-        with ThreadPoolExecutor(TOGETHER, thread_name_prefix="mailrules-asking") as pool:
-            for uid in asked:
-                if uid not in who:
-                    continue
-                while len(running) >= TOGETHER:
-                    self._take_one(mailbox, running, found)
-                raw = self._raw(mailbox, uid) if question.input != "none" else b""
-                if isinstance(raw, Unavailable):
-                    found[uid] = raw
-                elif raw is not None:
-                    running[uid] = pool.submit(self._ask, question, raw, messages[uid].key, who[uid])
-            while running:
-                self._take_one(mailbox, running, found)
-        if self._stopping.is_set():
+        todo: deque[int] = deque()
+        for uid, message in messages.items():
+            asked = (message.key, fact)
+            known = self._answers.get(asked) or self._questions.take(asked)
+            if isinstance(known, ScriptAnswer):
+                found[uid] = known
+            elif known is not None:
+                running[uid] = known
+            else:
+                todo.append(uid)
+        unnamed = [uid for uid in todo if uid not in identities]
+        who = {**identities, **(mailbox.identities(unnamed) if unnamed else {})}
+        while (todo or running) and not self._questions.stopping.is_set():
+            while todo and self._begin(mailbox, fact, messages, who, todo[0], running, found):
+                todo.popleft()
+            if not running and not todo:
+                break
+            if until is not None and clock.timer() >= until:
+                break
+            self._wait(mailbox, running, found, until)
+        if self._questions.stopping.is_set():
             raise TransientError("mailrules stops")
+        for uid, future in running.items():
+            asked = (messages[uid].key, fact)
+            found[uid] = PENDING if self._questions.leave(asked, future) else future.result()
+        for uid in todo:
+            self._questions.leave((messages[uid].key, fact), None)
+            found[uid] = PENDING
         for uid, answer in found.items():
             if isinstance(answer, ScriptAnswer) and not answer.passing:
                 self._answers[messages[uid].key, fact] = answer
         return found
 
-    def _take_one(
-        self, mailbox: Mailbox, running: dict[int, Future[ScriptAnswer]], found: dict[int, Any]
+    def _begin(
+        self,
+        mailbox: Mailbox,
+        fact: Fact,
+        messages: Mapping[int, Message],
+        who: Mapping[int, Identity],
+        uid: int,
+        running: dict[int, Future[ScriptAnswer]],
+        found: dict[int, Any],
+    ) -> bool:
+        """Begin with this one. False: it has to wait for others."""
+        if not self._questions.room():
+            return False
+        if uid not in who:
+            return True  # gone
+        question: Question = fact.argument  # type: ignore[assignment]
+        raw = _raw(mailbox, uid) if question.input != "none" else b""
+        if isinstance(raw, Unavailable):
+            found[uid] = raw
+            return True
+        if raw is None:
+            return True
+        octets, key, told = raw, messages[uid].key, who[uid]
+        future = self._questions.begin(
+            (key, fact),
+            lambda: ask(
+                question, octets, key=key, message_id=told.message_id, flags=sorted(told.flags),
+                stop=self._questions.stopping,
+            ),
+        )  # fmt: skip
+        if future is None:
+            return False
+        running[uid] = future
+        return True
+
+    def _wait(
+        self,
+        mailbox: Mailbox,
+        running: dict[int, Future[ScriptAnswer]],
+        found: dict[int, Any],
+        until: float | None,
     ) -> None:
-        """Wait for the first of those that run."""
-        uid = next(iter(running))
-        while True:
-            try:
-                with mailbox.connection.lane.left():
-                    found[uid] = running[uid].result(STIR)
-                break
-            except NotYet:
-                mailbox.send(b"NOOP")
-        del running[uid]
+        """Until one of those that run has ended, or it is time to look again."""
+        seconds = STIR if until is None else max(0.0, min(STIR, until - clock.timer()))
+        with mailbox.connection.lane.left():
+            if running:
+                done, _ = wait(running.values(), timeout=seconds, return_when=FIRST_COMPLETED)
+            else:
+                done = set()
+                self._questions.stopping.wait(min(seconds, _SHORT))  # others of the account are at it
+        for uid in [uid for uid, future in running.items() if future in done]:
+            found[uid] = running.pop(uid).result()
+        if running and not done and seconds == STIR:
+            mailbox.send(b"NOOP")
 
-    def _ask(self, question: Question, raw: bytes, key: MessageKey, who: Identity) -> ScriptAnswer:
-        while not self._errands.place(self._account):
-            if self._stopping.wait(0.05):
-                return ScriptAnswer(None, problem="mailrules stops", passing=True)
-        try:
-            return ask(
-                question,
-                raw,
-                key=key,
-                message_id=who.message_id,
-                flags=sorted(who.flags),
-                stop=self._stopping,
-            )
-        finally:
-            self._errands.give_back(self._account)
 
-    def _raw(self, mailbox: Mailbox, uid: int) -> bytes | Unavailable | None:
-        """The whole message; None if it is gone."""
-        try:
-            return mailbox.raw(uid, limit=LARGEST_MESSAGE)
-        except PermanentError as error:
-            return Unavailable(f"script: {error}")
-        except TransientError as error:
-            if not mailbox.alive:
-                raise
-            if uid not in mailbox.present([uid]):
-                return None
-            return Unavailable(f"script: {error}", passing=True)
+def _raw(mailbox: Mailbox, uid: int) -> bytes | Unavailable | None:
+    """The whole message; None if it is gone."""
+    try:
+        return mailbox.raw(uid, limit=LARGEST_MESSAGE)
+    except PermanentError as error:
+        return Unavailable(f"script: {error}")
+    except TransientError as error:
+        if not mailbox.alive:
+            raise
+        if uid not in mailbox.present([uid]):
+            return None
+        return Unavailable(f"script: {error}", passing=True)
 
 
 class NotAsking:
@@ -135,6 +243,8 @@ class NotAsking:
         fact: Fact,
         messages: Mapping[int, Message],
         identities: Mapping[int, Identity],
+        *,
+        patient: bool,
     ) -> Mapping[int, Any]:
         return dict.fromkeys(messages, Unavailable(NOT_WITHOUT))
 

@@ -91,6 +91,8 @@ class Correspondence:
         fact: Fact,
         messages: Mapping[int, Message],
         identities: Mapping[int, Identity],
+        *,
+        patient: bool,
     ) -> Mapping[int, Any]:
         """WRITTEN_TO or ANSWER of these messages. Raises TransientError if the connection is lost."""
         problem = self._catch_up(mailbox.connection, max(m.fetched_at for m in messages.values()))

@@ -274,7 +274,7 @@ class House:
 
     def judge(self, account: str, mailbox: str, *, rules: Sequence[Rule], situation: Situation) -> Judge:
         settings = self.account(account)
-        sources, witness = self._sources.of(account, self.config, self.state(account).special_use)
+        ways = self._sources.of(account, self.config, self.state(account).special_use)
         return Judge(
             rules=self._rule_set(tuple(rules)),
             situation=situation,
@@ -282,8 +282,9 @@ class House:
             trusted_authserv=settings.trusted_authserv,
             trust_search=settings.trust_search,
             history=None if situation.again else history_of(self.store, account, mailbox),
-            sources=sources,
-            note=None if witness is None else witness.note,
+            sources=ways.sources,
+            note=ways.note,
+            ready=ways.ready,
         )
 
     def _rule_set(self, rules: tuple[Rule, ...]) -> RuleSet:

@@ -52,9 +52,15 @@ class Source(Protocol):
         fact: Fact,
         messages: Mapping[int, Message],
         identities: Mapping[int, Identity],
+        *,
+        patient: bool,
     ) -> Mapping[int, Any]:
-        """The fact of each message: a value, or Unavailable. Those that are gone are absent. Raises
-        TransientError if the connection is lost."""
+        """The fact of each message: a value, Unavailable, or, unless `patient`, PENDING. Those that are
+        gone are absent. Raises TransientError if the connection is lost."""
+
+
+PENDING = Unavailable("it takes its time", passing=True)
+"""It is being found out: judge the message when `Judge.ready` names it."""
 
 
 Note = Callable[[str, Mapping[int, Identity], datetime], None]
@@ -63,7 +69,8 @@ Note = Callable[[str, Mapping[int, Identity], datetime], None]
 
 @dataclass(slots=True)
 class Judged:
-    """What judging a window gave. `gone`: UIDs that vanished meanwhile; `left_out`: by SEARCH.
+    """What judging a window gave. `gone`: UIDs that vanished meanwhile; `left_out`: by SEARCH;
+    `pending`: put off until what they wait for has ended.
 
     `decisions` are those that came to something, `waited` counts the messages that took more than the
     first facts. `messages` are there while they wait for facts, or if the judge is to keep them.
@@ -75,6 +82,7 @@ class Judged:
     identities: dict[int, Identity] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
+    pending: set[int] = field(default_factory=set)
     left_out: set[int] = field(default_factory=set)
     waited: int = 0
 
@@ -91,6 +99,8 @@ class Judge:
     history: History | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
     note: Note | None = None
+    ready: Callable[[Mailbox], frozenset[int]] = lambda mailbox: frozenset()
+    patient: bool = True  # wait for what takes its time; else such messages are `pending`
     decide: Callable[[Sequence[Rule], Message, Situation], Decision | Needs | Deferred] = decide
     keep: bool = False
     searched: bool = False  # SEARCH was asked already, over the whole mailbox
@@ -192,7 +202,8 @@ class Judge:
                 alike[asked].append(uid)
             for asked, those in alike.items():
                 self._gather(mailbox, judged, asked, those)
-            waiting = [uid for uid in needs if uid not in judged.gone and uid not in judged.deferred]
+            put_off = judged.gone | judged.deferred.keys() | judged.pending
+            waiting = [uid for uid in needs if uid not in put_off]
             for uid in needs.keys() - set(waiting):
                 judged.messages.pop(uid, None)
             needs = {}
@@ -250,7 +261,8 @@ class Judge:
                 self._learn(mailbox, judged, fact, uids)
 
     def _learn(self, mailbox: Mailbox, judged: Judged, fact: Fact, uids: list[int]) -> None:
-        there = [uid for uid in uids if uid not in judged.gone and uid not in judged.deferred]
+        put_off = judged.gone | judged.deferred.keys() | judged.pending
+        there = [uid for uid in uids if uid not in put_off]
         if not there:
             return
         messages = {uid: judged.messages[uid] for uid in there}
@@ -258,8 +270,10 @@ class Judge:
         if source is None:
             told: Mapping[int, Any] = dict.fromkeys(there, Unavailable(f"nobody can tell here ({fact.kind})"))
         else:
-            told = source.learn(mailbox, fact, messages, judged.identities)
+            told = source.learn(mailbox, fact, messages, judged.identities, patient=self.patient)
         for uid, value in told.items():
+            if value is PENDING:
+                judged.pending.add(uid)
             messages[uid].facts[fact] = value
         self._miss(mailbox, judged, [uid for uid in there if uid not in told])
 

@@ -103,7 +103,7 @@ class Run:
                 self._finish_due()
             # Where IDLE tells what comes from now on, to ask again is a round trip for nothing.
             told = self.kind == "new" and not self._looked_short and self.mailbox.told
-            if (not uids or told) and not self._try_suspects():
+            if (not uids or told) and not self._try_suspects() and not self._ready():
                 break
         if self.kind == "new" and not self.stopping():
             self.mailbox.come_back()
@@ -198,10 +198,19 @@ class Run:
         self._looked_short = False
         found = {uid for uid in listed if uid not in known}
         due = {uid for uid, at in waiting.items() if not now < at <= now + LONGEST_WAIT}
+        due |= waiting.keys() & self.judge.ready(self.mailbox)
         for uid, at in waiting.items():
             if uid not in due:
                 self.result.later(at)
         return sorted((found | due) - {uid for uid in waiting if uid not in due} - self._suspects()), full
+
+    def _ready(self) -> bool:
+        """Whether messages that were put off can be judged now."""
+        ready = self.judge.ready(self.mailbox)
+        if not ready:
+            return False
+        waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
+        return bool((ready & waiting.keys()) - self._suspects())
 
     def _swept(self, full: bool) -> None:
         self.store.mark_judged(
@@ -250,7 +259,8 @@ class Run:
         self._held = frozenset(uids[:PIECE])
         self.store.take(*mine, self.mailbox.uidvalidity, self._held)
         with self.store.held(*mine):  # until `record` has what was decided
-            judged = self.judge.judge(self.mailbox, uids, clock.now(), hold=self._hold)
+            judge = replace(self.judge, patient=self.performer.wait)
+            judged = judge.judge(self.mailbox, uids, clock.now(), hold=self._hold)
             rows = self._record(run, uids, judged, high_uid=high_uid)
         self.performer.perform([row for row in rows if row.state == "planned"])
         return judged.waited
@@ -273,7 +283,8 @@ class Run:
         self._say_unknown(judged)
         # Before the checkpoint moves on: what is deferred must not be forgotten if we die in between.
         self._defer(judged)
-        settled = UidSet(uid for uid in uids if uid not in judged.deferred and uid not in judged.broken)
+        unsettled = judged.deferred.keys() | judged.broken.keys() | judged.pending
+        settled = UidSet(uid for uid in uids if uid not in unsettled)
         rows += self._write(run, decided, settled, high_uid=high_uid)
         self._say_failed(rows)
         if judged.left_out and self.judge.trust_search:
@@ -332,6 +343,14 @@ class Run:
 
     def _defer(self, judged: Judged) -> None:
         """Messages that can't be judged now stay unjudged; those that keep failing are quarantined (R10)."""
+        if judged.pending:
+            # Somebody wakes us when they are ready. After a crash they are begun anew.
+            until = clock.now() + SOON
+            self.store.put_off(
+                self.account, self.mailbox.name, self.mailbox.uidvalidity, sorted(judged.pending),
+                reason="its script still runs", until=until,
+            )  # fmt: skip
+            self.result.later(until)
         reasons = dict(judged.deferred)
         reasons.update({uid: f"{type(bug).__name__}: {bug}" for uid, bug in judged.broken.items()})
         for uid, reason in reasons.items():

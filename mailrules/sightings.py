@@ -61,6 +61,8 @@ class Witness:
         fact: Fact,
         messages: Mapping[int, Message],
         identities: Mapping[int, Identity],
+        *,
+        patient: bool,
     ) -> Mapping[int, Any]:
         """SIGHTINGS of these messages."""
         ids = {uid: _message_id(identities[uid]) for uid in messages if uid in identities}

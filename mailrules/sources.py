@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
+from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Store
-from mailrules.asking import Asking
+from mailrules.asking import Asking, Questions
 from mailrules.config import Config
 from mailrules.core.conditions.logic import every
 from mailrules.core.conditions.memory import Duplicate
 from mailrules.correspondence import Correspondence
 from mailrules.errands import Errands
-from mailrules.judging import Source
+from mailrules.judging import Note, Source
 from mailrules.sightings import Witness
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What tells facts, by their kind; who is told of the messages first, if a rule asks for that; and which
+    messages of a mailbox can be judged now that were put off."""
+
+    sources: Mapping[str, Source]
+    note: Note | None
+    ready: Callable[[Mailbox], frozenset[int]]
 
 
 class Sources:
@@ -30,12 +42,10 @@ class Sources:
         self._sent: dict[str, str | None] = {}
         self._witnesses: dict[str, Witness | None] = {}
         self._letters: dict[str, Correspondence] = {}
+        self._questions: dict[str, Questions] = {}
 
-    def of(
-        self, account: str, config: Config, special_use: Mapping[str, str]
-    ) -> tuple[Mapping[str, Source], Witness | None]:
-        """What tells facts of an account's messages, by kind of fact; and who remembers them, if a rule
-        asks for that."""
+    def of(self, account: str, config: Config, special_use: Mapping[str, str]) -> Ways:
+        """For judging messages of this account."""
         with self._lock:
             if config is not self._config:
                 self._config = config
@@ -51,15 +61,21 @@ class Sources:
                     sent=lambda: self._sent.get(account),
                     stopping=self._stopping.is_set,
                 )
+            if account not in self._questions:
+                # By way of `errands`: who is called when one ends is said later.
+                self._questions[account] = Questions(
+                    account, self._stopping, ended=lambda name: self._errands.left_alone(name)
+                )
             letters, witness = self._letters[account], self._witnesses[account]
+            questions = self._questions[account]
         sources: dict[str, Source] = {
             "written_to": letters,
             "answer": letters,
-            "script": Asking(account, self._errands, self._stopping),
+            "script": Asking(questions),
         }
         if witness is not None:
             sources["sightings"] = witness
-        return sources, witness
+        return Ways(sources, None if witness is None else witness.note, questions.ready)
 
 
 def longest_memory(config: Config, account: str) -> timedelta | None:

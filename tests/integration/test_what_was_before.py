@@ -148,6 +148,50 @@ def test_explain_runs_scripts_when_told(tmp_path: Path, dovecot: Dovecot, user: 
         assert outcome(explained, "b")["conditions"][1]["matched"] is None
 
 
+def test_a_script_that_hangs_holds_up_its_own_mailbox_alone(
+    dovecot: Dovecot, user: str, tmp_path: Path
+) -> None:
+    """While a script of one mailbox hangs, new mail of another is acted on; then its timeout ends it."""
+    rules = (
+        "  - {name: slow, mailboxes: [Slow], when: {script: {run: [/bin/sleep, '60'], timeout: 3s}},"
+        " then: [{flag: $Slow}]}\n"
+        "  - {name: quick, mailboxes: [INBOX], when: always, then: [{flag: $Quick}]}\n"
+    )
+    with dovecot.session(user) as client:
+        client.create("Slow")
+    with Program(tmp_path, config(dovecot, user, rules, mailboxes=["INBOX", "Slow"])) as program:
+        program.run("run", "--once")
+        program.start("-v")
+        program.wait_for("connected", timeout=20)
+        dovecot.append(user, message(1), mailbox="Slow")
+        dovecot.append(user, message(2, subject="quick"))
+        program.wait_for(lambda: subjects(dovecot, user, "$Quick") == ["quick"], timeout=10)
+        program.wait_for("longer than its timeout", timeout=15)
+        program.stop()
+        assert subjects(dovecot, user, "$Slow", "Slow") == []
+
+
+def test_a_slow_script_is_heard_when_it_has_ended(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """New mail whose script takes its time is put off, and judged as soon as that has said so; each is run
+    once, and a worker that stops meanwhile asks anew."""
+    executable(tmp_path, "slow.sh", f"#!/bin/sh\necho $MAILRULES_UID >> {tmp_path}/asked\nsleep 2\n")
+    rules = "  - {name: slow, when: {script: [./slow.sh]}, then: [{flag: $Slow}]}\n"
+    with Program(tmp_path, config(dovecot, user, rules)) as program:
+        program.run("run", "--once")
+        program.start()
+        program.wait_for("connected", timeout=20)
+        dovecot.append(user, [message(n, subject=f"{n}") for n in range(10)])
+        ten = [str(n) for n in range(10)]
+        program.wait_for(lambda: sorted(subjects(dovecot, user, "$Slow")) == ten, timeout=25)
+        asked = (tmp_path / "asked").read_text().split()
+        assert sorted(asked, key=int) == [str(n) for n in range(1, 11)]
+        dovecot.append(user, message(10, subject="last"))
+        program.wait_for(lambda: "11" in (tmp_path / "asked").read_text().split(), timeout=10)
+        program.stop()
+        program.run("run", "--once")
+        assert "last" in subjects(dovecot, user, "$Slow")
+
+
 # -- what the Sent mailbox tells ----------------------------------------------------------------------
 WRITTEN = (
     "  - {name: known, when: {replied_to: true}, then: [{flag: $Known}]}\n"

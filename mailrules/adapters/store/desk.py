@@ -16,6 +16,7 @@ from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import add_ranges, is_, remove_from_judged
 from mailrules.adapters.store.rows import EffectRow, PauseRow, State, Troubled
 from mailrules.adapters.store.schema import OPEN, effect, message, pause
+from mailrules.adapters.store.upsert import upsert
 from mailrules.core.errors import PermanentError
 from mailrules.core.retry import next_try
 from mailrules.core.uidset import UidSet
@@ -61,6 +62,24 @@ class Desk(Journal):
                 add_ranges(connection, account, mailbox, uidvalidity, UidSet([uid]))
                 self._say_quarantined(connection, key, reason, at)
             return tries
+
+    def put_off(
+        self,
+        account: str,
+        mailbox: str,
+        uidvalidity: int,
+        uids: Sequence[int],
+        *,
+        reason: str,
+        until: datetime,
+    ) -> None:
+        """Note that judging these takes its time: they wait until then at most, and that is no failed try."""
+        key = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
+        # One try: with none it would be taken for a suspect.
+        told = {"state": "waiting", "tries": 1, "next_try": until, "error": reason, "recorded_at": until}
+        rows = [{**key, "uid": uid, **told} for uid in uids]
+        with self._database.write() as connection:
+            upsert(connection, message, rows, update_columns=("state", "next_try", "error"))
 
     def _say_quarantined(
         self, connection: Connection, key: Mapping[str, Any], reason: str, at: datetime

@@ -45,7 +45,8 @@ class ScriptCondition(Condition):
       script: {run: [./is-known-customer.py], input: headers, timeout: 5s, env: {STRICT: "1"}}
     ```
     It is only asked where the other conditions leave it open, once for each time that a message is judged:
-    write it so that it changes nothing. `plan` and `apply` ask it, `explain` only with `--scripts`.
+    write it so that it changes nothing. One that takes its time holds up its own message and no other. `plan`
+    and `apply` ask it, `explain` only with `--scripts`.
     """
 
     key: ClassVar[str] = "script"
