@@ -23,7 +23,7 @@ _CERTAIN = frozenset({"received", "now", "account", "rule", "mailbox"})
 """What a template may read and never fail at."""
 _NO_FLAGS = frozenset({
     "move", "copy", "archive", "trash", "junk", "delete", "forward", "redirect", "reply", "log",
-    "keep", "save",
+    "keep", "save", "webhook",
 })  # fmt: skip
 """Actions that leave flags and labels as they are."""
 

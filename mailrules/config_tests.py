@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from mailrules.config_accounts import Account
@@ -23,7 +23,7 @@ TEST_KEYS = ("name", "message", "file", "expect", "at", "rule")
 SYSTEM_FLAGS = ("seen", "flagged", "answered", "draft", "deleted")
 OUTSIDE = (
     "account", "mailbox", "flags", "keywords", "received", "size", "search", "gmail", "gmail_labels",
-    "returned",
+    "returned", "replied_to", "duplicate", "unanswered", "script",
 )  # fmt: skip
 """What no byte of a message says."""
 MESSAGE_KEYS = (
@@ -237,11 +237,22 @@ class Tests:
             "received": self._time(form, "received"),
             "size": self._size(form.data.get("size"), (*form.path, "size")),
             "returned": form.boolean("returned", False),
+            "replied_to": form.boolean("replied_to", False) if "replied_to" in form else None,
+            "unanswered": form.boolean("unanswered", False) if "unanswered" in form else None,
+            "script": form.integer("script", None, low=0, high=255),
+            "duplicate": self._duplicate(form),
             **{
                 key: frozenset(text for text, _ in self._texts(form, key)) if key in form.data else None
                 for key in ("search", "gmail", "gmail_labels")
             },
         }
+
+    def _duplicate(self, form: Section) -> timedelta | None:
+        if "duplicate" not in form:
+            return None
+        if str(form.data["duplicate"]).lower() == "false":
+            return timedelta()
+        return form.duration("duplicate", timedelta(), low="1s")
 
     def _flag(self, form: Section, text: str, where: Path) -> str:
         name = text.removeprefix("\\").lower()

@@ -170,6 +170,7 @@ def judge(
     facts = AccountFacts(
         name=name,
         address=account.address if account is not None else "",
+        addresses=account.addresses if account is not None else (),
         vars=account.vars if account is not None else {},
         timezone=config.settings.timezone_name,
     )

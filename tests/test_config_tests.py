@@ -69,6 +69,8 @@ def test_the_whole_form() -> None:
         ("message: {auth: {dmarc: ok}}, expect: {rules: []}", "dmarc: 'ok' is not known here."),
         ("message: {attachments: [{}]}, expect: {rules: []}", "an attachment needs a name or a type."),
         ("message: {attachments: [{name: a, size: 1 GB}]}, expect: {rules: []}", "at most 50 MB"),
+        ("message: {duplicate: often}, expect: {rules: []}", "duplicate: 'often' is not a duration."),
+        ("message: {script: 256}, expect: {rules: []}", "script: 256 is out of range."),
         ("message: {size: big}, expect: {rules: []}", "'big' is not a size."),
         ("message: {subject: x}, expect: {rules: [b]}", "unknown rule 'b'. Rules: a."),
         ("message: {subject: x}, rule: b, expect: {rules: []}", "unknown rule 'b'. Rules: a."),

@@ -9,18 +9,27 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from email import policy
 from email.message import EmailMessage
 from email.utils import format_datetime
+from typing import Any
 
+from mailrules.core.conditions.correspondence import senders
 from mailrules.core.message import (
+    ANSWER,
     FLAGS,
     GMAIL_LABELS,
     HISTORY,
+    SIGHTINGS,
     SIZE,
+    WRITTEN_TO,
+    Answer,
+    Earlier,
     Fact,
     Message,
+    ScriptAnswer,
+    Sightings,
     gmail_fact,
     search_fact,
 )
@@ -66,7 +75,9 @@ class Fixture:
 
     `raw`: the message itself, as a file has it; then only what a file can't tell is set beside it.
     `date`: a time; a text, taken as it is; or None for no Date. "" stands for `received`.
-    `search`, `gmail`: the expressions that select the message; None: nobody was asked.
+    `search`, `gmail`: the expressions that select the message; None: nobody was asked. So with
+    `replied_to` (we wrote to the sender), `duplicate` (how long before it another of its Message-ID came;
+    zero: none did), `unanswered` (no mail of ours names it), and `script` (the exit status of each script).
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -85,6 +96,10 @@ class Fixture:
     gmail: frozenset[str] | None = None
     gmail_labels: frozenset[str] | None = None
     returned: bool = False
+    replied_to: bool | None = None
+    duplicate: timedelta | None = None
+    unanswered: bool | None = None
+    script: int | None = None
 
     def content(self, now: datetime, *, authserv: str = "") -> bytes:
         """The message's bytes. `authserv`: who says what `auth` holds."""
@@ -174,7 +189,22 @@ class Fixture:
             if selected is not None:
                 facts.update({make(expression): True for expression in selected})
                 facts.update({f: f.argument in selected for f in asked if f.kind == kind})
+        facts.update(self._learned(message, now, asked))
         return message
+
+    def _learned(self, message: Message, now: datetime, asked: Iterable[Fact]) -> dict[Fact, Any]:
+        """What the journal, the Sent mailbox and scripts would say."""
+        found: dict[Fact, Any] = {}
+        if self.replied_to is not None:
+            found[WRITTEN_TO] = dict.fromkeys(senders(message), now) if self.replied_to else {}
+        if self.duplicate is not None:
+            earlier = Earlier(now - self.duplicate, self.mailbox, 1) if self.duplicate else None
+            found[SIGHTINGS] = Sightings(now, earlier)
+        if self.unanswered is not None:
+            found[ANSWER] = None if self.unanswered else Answer(now, "")
+        if self.script is not None:
+            found.update({fact: ScriptAnswer(self.script) for fact in asked if fact.kind == "script"})
+        return found
 
     def with_raw(self, raw: bytes) -> Fixture:
         """The same facts beside the bytes of a message."""

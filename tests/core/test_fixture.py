@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 
 import pytest
 
 from mailrules.core.fixture import Attached, Fixture
-from mailrules.core.message import HISTORY, SIZE, STRUCTURE, Message, gmail_fact, search_fact
+from mailrules.core.message import (
+    ANSWER,
+    HISTORY,
+    SIGHTINGS,
+    SIZE,
+    STRUCTURE,
+    WRITTEN_TO,
+    Message,
+    gmail_fact,
+    search_fact,
+)
 from mailrules.core.mime import attachments
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -95,3 +105,15 @@ def test_auth_is_the_word_of_who_is_trusted() -> None:
     fixture = Fixture(auth=(("dmarc", "pass"), ("spf", "fail")))
     [value] = message(fixture).header("authentication-results")
     assert value.strip() == b"mx.example.org; dmarc=pass; spf=fail"
+
+
+def test_what_the_journal_and_sent_would_say() -> None:
+    """What only journal, Sent mailbox and scripts know is said by the form, or is not known."""
+    who = (("From", "Bob <BOB@example.com>"),)
+    found = message(Fixture(headers=who, replied_to=True, duplicate=timedelta(days=2), unanswered=False))
+    assert found.get(WRITTEN_TO) == {"bob@example.com": NOW}
+    assert found.get(SIGHTINGS).earlier.seen == NOW - timedelta(days=2)
+    assert found.get(ANSWER) is not None
+    found = message(Fixture(headers=who, replied_to=False, duplicate=timedelta(), unanswered=True))
+    assert (found.get(WRITTEN_TO), found.get(SIGHTINGS).earlier, found.get(ANSWER)) == ({}, None, None)
+    assert not message(Fixture(headers=who)).has(WRITTEN_TO)
