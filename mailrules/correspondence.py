@@ -114,7 +114,7 @@ class Correspondence:
             if needed <= self._as_of:
                 return None
             now = clock.now()
-            name = self._sent()
+            name = self._sent() or connection.special_use().get("\\Sent")
             if name is None:
                 return Unavailable(
                     f"account '{self._account}' has no Sent mailbox that the server names. Say which it is: "

@@ -106,6 +106,7 @@ class House:
             )
         self.keep_rules()
         self.keep_schedules()
+        self._sources.tidy(self.config)
 
     def keep_rules(self) -> None:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were."""

@@ -167,6 +167,12 @@ class _Inspection:
 
     def _special_use(self, known: Mapping[str, str]) -> Iterator[Remark]:
         for rule in self._rules:
+            asks = {fact.kind for fact in rule.when.facts()}
+            if "\\Sent" not in known and not asks.isdisjoint(("written_to", "answer")):
+                yield self._error(
+                    f"rule {rule.name}: replied_to and unanswered_for need the Sent mailbox, and the server "
+                    "names none. Say special_use: {sent: NAME} in the account."
+                )
             for action in rule.then:
                 if isinstance(action, Archive | Trash | Junk):
                     context = RenderContext(self._account.name, rule.name, special_use=known)

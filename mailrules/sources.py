@@ -77,6 +77,12 @@ class Sources:
             sources["sightings"] = witness
         return Ways(sources, None if witness is None else witness.note, questions.ready)
 
+    def tidy(self, config: Config) -> None:
+        """Forget Message-IDs of accounts where no rule asks for them any more."""
+        if self._store is not None:
+            asking = [name for name in config.accounts if longest_memory(config, name) is not None]
+            self._store.forget_sightings_but(asking)
+
 
 def longest_memory(config: Config, account: str) -> timedelta | None:
     """How long Message-IDs of an account are asked for; None: no rule asks."""

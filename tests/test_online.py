@@ -115,3 +115,16 @@ def test_one_bad_account_does_not_hide_the_others(tmp_path: Path) -> None:
         result = inspect(found, House(found, None).connect)
     assert [(remark.account, remark.severity) for remark in result] == [("bad", "error"), ("good", "info")]
     assert result[0].passing
+
+
+def test_no_sent_mailbox() -> None:
+    """Conditions that read Sent need one that the server names, or the account's file."""
+    rule = "when: {replied_to: false}, then: [keep]"
+    with ScriptedServer() as server:
+        found = config.parse(
+            "accounts:\n  lab: {host: 127.0.0.1, security: none, username: me, password: {env: LAB}, "
+            f"port: {server.port}}}\nrules:\n  - {{name: a, {rule}}}\n",
+            environ={"LAB": "pw"},
+        )
+        errors = said(inspect(found, House(found, None).connect), "error")
+    assert len(errors) == 1 and "special_use: {sent: NAME}" in errors[0]

@@ -1,0 +1,55 @@
+"""Which facts of an account's messages somebody tells, and for how long Message-IDs are kept."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from mailrules import config
+from mailrules.adapters.store import Sighting, Store
+from mailrules.clock import now
+from mailrules.errands import Errands
+from mailrules.sources import Sources, longest_memory
+
+ACCOUNTS = """
+accounts:
+  work: {host: a.example, username: u, password: {env: PW}}
+  home: {host: b.example, username: u, password: {env: PW}}
+rules:
+"""
+RULES = """
+  - {name: a, accounts: [work], when: {any: [{duplicate: 1d}, {not: {duplicate: 7d}}]}, then: [keep]}
+  - {name: b, enabled: false, when: {duplicate: 2w}, then: [keep]}
+"""
+
+
+def parsed(rules: str) -> config.Config:
+    return config.parse(ACCOUNTS + rules, environ={"PW": "x"})
+
+
+def test_the_longest_that_a_live_rule_says() -> None:
+    """Anywhere in its condition, for its accounts."""
+    assert longest_memory(parsed(RULES), "work") == timedelta(days=7)
+    assert longest_memory(parsed(RULES), "home") is None
+
+
+def test_message_ids_are_kept_only_where_a_rule_asks() -> None:
+    """Elsewhere nobody is told of messages; another configuration counts at once."""
+    sources = Sources(None, Errands(), threading.Event())
+    with_rules = parsed(RULES)
+    assert sources.of("home", with_rules, {}).note is None
+    ways = sources.of("work", with_rules, {})
+    assert ways.note is not None and set(ways.sources) == {"written_to", "answer", "script", "sightings"}
+    assert sources.of("work", with_rules, {}).note == ways.note
+    without = parsed("  - {name: a, when: always, then: [keep]}\n")
+    assert sources.of("work", without, {}).note is None
+
+
+def test_what_nobody_asks_for_is_forgotten(tmp_path: Path) -> None:
+    """When a process begins."""
+    with Store.open(tmp_path) as store:
+        for account in ("work", "home"):
+            store.note_sightings(account, [Sighting("a@x", "one", "INBOX", 1, now())])
+        Sources(store, Errands(), threading.Event()).tidy(parsed(RULES))
+        assert store.sightings("work", ["a@x"]) and not store.sightings("home", ["a@x"])
