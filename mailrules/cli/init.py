@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shlex
 import sys
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 FAILED, USAGE = 1, 2
 TRIES = 3
 """Times that a password may be typed."""
-SCHEMA = "rules.schema.json"
 SHOWN = 12
 """Mailboxes that are listed for people."""
 
@@ -94,6 +92,8 @@ def command(
 
     Example: mailrules init --address me@example.org --password-command "pass show mail"
     """
+    from mailrules import first_look
+
     given = _given_password(
         file=password_file, command=password_command, env=password_env, keyring=password_keyring
     )
@@ -112,20 +112,20 @@ def command(
     if not no_login and not (start.oauth and typed is None and not _kept(secret)):
         connection, start, typed = _log_in(start, servers, secret, typed, asking=asking)
         try:
-            start, mailboxes, messages = _look(connection, start)
+            start, mailboxes, messages = first_look.look(connection, start)
         finally:
             connection.close()
         logged_in = True
         if not common.json:
             _show(start, mailboxes, messages)
     secret = replace(secret, username=start.username)
-    written = _as_written(secret, place)
+    written = first_look.as_written(secret, place)
     if typed is not None:
         secret.write(typed)
         where = f"{written[1]}, which only you can read" if written[0] == "file" else secret.where
         note(f"The password is kept in {where}.")
-    start = replace(start, password=written, schema=_write_schema(place))
-    _write(place, start)
+    start = replace(start, password=written, schema=_schema(place))
+    first_look.write(place, start)
     return _report(common, start, servers, place, mailboxes, messages, logged_in=logged_in)
 
 
@@ -325,31 +325,15 @@ def _kept(secret: Secret) -> bool:
         return False
 
 
-def _read(start: Start, secret: Secret, typed: str | None) -> str:
-    from mailrules.adapters.oauth import access_token
-
-    if typed is not None:
-        return typed
-    return access_token(secret, account=start.account) if start.oauth else secret.read()
-
-
 def _log_in(
     start: Start, servers: Servers, secret: Secret, typed: str | None, *, asking: bool
 ) -> tuple[Connection, Start, str | None]:
     """An open connection. A typed password may be mended. Raises what the login raises."""
-    from mailrules.adapters.imap.connection import Connection, Login, LoginRefused
+    from mailrules.adapters.imap.connection import LoginRefused
+    from mailrules.first_look import connect
 
     for attempt in range(1, TRIES + 1):
-        login = Login(
-            account=start.account,
-            host=start.imap.host,
-            port=start.imap.port,
-            security=start.imap.security,
-            username=start.username,
-            password=functools.partial(_read, start, secret, typed),
-            oauth=start.oauth,
-        )
-        connection = Connection(login)
+        connection = connect(start, secret, typed)
         try:
             note(f"Logging in to {start.imap.host} as {start.username} …", style="dim")
             connection.open()
@@ -372,27 +356,6 @@ def _log_in(
 
 
 # -- what is there ---------------------------------------------------------------------------------------
-def _look(connection: Connection, start: Start) -> tuple[Start, list[dict[str, Any]], int]:
-    """The mailboxes, and how much of the newest mail each of the first rules would concern."""
-    from mailrules.core.errors import PermanentError
-    from mailrules.core.uidset import UidSet
-    from mailrules.starter import NEWEST, PATTERNS
-
-    listed = [info for info in connection.mailboxes() if info.selectable]
-    special_use = dict(connection.special_use())
-    inbox = connection.select("INBOX", read_only=True)
-    newest = UidSet.of_ranges((uid, uid) for uid in inbox.uids()[-NEWEST:])
-    found = {}
-    for pattern in PATTERNS:
-        try:
-            found[pattern.name] = len(inbox.search_raw(pattern.search, newest))
-        except PermanentError:
-            found[pattern.name] = 0  # it can't search: the order of the table decides
-    mailboxes = [{"name": info.name, "special_use": next(iter(info.special_use), None)} for info in listed]
-    start = replace(start, special_use=special_use, found=found, looked_at=min(inbox.exists, NEWEST))
-    return start, mailboxes, inbox.exists
-
-
 def _show(start: Start, mailboxes: list[dict[str, Any]], messages: int | None) -> None:
     many = "1 mailbox" if len(mailboxes) == 1 else f"{len(mailboxes)} mailboxes"
     say(f"Logged in. {many}, {messages} messages in INBOX.", style="green")
@@ -405,51 +368,14 @@ def _show(start: Start, mailboxes: list[dict[str, Any]], messages: int | None) -
         say(f"… and {len(mailboxes) - SHOWN} more", style="dim")
 
 
-# -- writing ---------------------------------------------------------------------------------------------
-def _as_written(secret: Secret, place: Path) -> tuple[str, str | tuple[str, ...]]:
-    if secret.source == "command":
-        return "command", secret.argument
-    argument = secret.argument[0]
-    if secret.source == "file":
-        path = Path(argument)
-        if path.is_relative_to(place.absolute().parent):
-            argument = str(path.relative_to(place.absolute().parent))
-    return secret.source, argument
+def _schema(place: Path) -> str:
+    from mailrules.first_look import write_schema
 
-
-def _write_schema(place: Path) -> str:
-    """The schema beside the file, for editors; "" if something else of that name is there."""
-    import json
-
-    from mailrules.schema import file_schema
-
-    path = place.with_name(SCHEMA)
     try:
-        if path.exists() and json.loads(path.read_text()).get("title") != "mailrules":
-            return ""
-        path.write_text(json.dumps(file_schema(), indent=2) + "\n")
-    except (OSError, ValueError, AttributeError) as error:
-        note(f"{path} could not be written: {error}. `mailrules schema` prints it.", style="yellow")
-        return ""
-    return SCHEMA
-
-
-def _write(place: Path, start: Start) -> None:
-    from mailrules import config
-    from mailrules.core.errors import NotPermitted
-    from mailrules.starter import rules_file
-
-    text = rules_file(start)
-    config.parse(text, str(place))  # it is right, or this should not happen
-    try:
-        if place.exists():
-            place.replace(place.with_name(place.name + ".old"))
-        with place.open("x", encoding="utf-8") as file:
-            file.write(text)
+        return write_schema(place)
     except OSError as error:
-        raise NotPermitted(
-            f"{place} can't be written: {error.strerror or error}. Say --output FILE for another place."
-        ) from None
+        note(f"The schema could not be written: {error}. `mailrules schema` prints it.", style="yellow")
+        return ""
 
 
 def _report(

@@ -14,7 +14,7 @@ from mailrules import config, discovery
 from mailrules.adapters import secret
 from mailrules.adapters.autoconfig import Endpoint
 from mailrules.cli.app import main
-from mailrules.cli.init import SCHEMA
+from mailrules.first_look import SCHEMA
 from tests.json_contract import objects
 from tests.lab.dovecot import PASSWORD, Dovecot
 
