@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from tests.json_contract import objects
 from tests.lab.ca import LabCA
 from tests.lab.dovecot import Dovecot, Layout
 from tests.lab.oauth import OAuthProvider, dovecot_extra, token_for
+from tests.lab.smtp import SmtpSink
 
 Capture = pytest.CaptureFixture[str]
 
@@ -140,3 +142,44 @@ def test_what_is_missing_is_said(
     assert main(["login", "work", "--device"]) in (1, 2)
     assert words in capsys.readouterr().err
     assert provider.requests == []
+
+
+def test_a_grant_that_is_gone_is_said(
+    alone: Path, dovecot_with_oauth: Dovecot, provider: OAuthProvider, capsys: Capture
+) -> None:
+    """Who does not renew the token any more wants its person; nothing is tried in vain."""
+    rules(dovecot_with_oauth, provider)
+    assert main(["login", "work", "--device"]) == 0
+    tokens = Tokens.from_text(Path("work.token").read_text())
+    assert tokens is not None
+    Path("work.token").write_text(Path("work.token").read_text().replace(str(tokens.expires), "1.0"))
+    provider.refuse = "invalid_grant"
+    assert main(["check", "--online"]) == 1
+    assert "Say `mailrules login work`." in capsys.readouterr().out
+    assert main(["doctor"]) == 1
+    assert "  → Say `mailrules login work`." in capsys.readouterr().out
+
+
+def test_mail_is_sent_with_the_token(
+    alone: Path, dovecot_with_oauth: Dovecot, provider: OAuthProvider, lab_ca: LabCA
+) -> None:
+    """SMTP logs in as IMAP does: XOAUTH2."""
+    server = dovecot_with_oauth
+    token = token_for(provider.user)
+    with SmtpSink(lab_ca, require_auth=True, implicit_tls=True) as sink:
+        sink.tokens[provider.user] = token
+        smtp = f"    address: me@example.org\n    smtp: {{host: 127.0.0.1, port: {sink.port}}}"
+        rules(server, provider, more=smtp)
+        path = Path("rules.yaml")
+        path.write_text(path.read_text().replace("flag: $Seen", "forward: you@example.org"))
+        Path("work.token").write_text(token)
+        Path("work.token").chmod(0o600)
+        server.append(provider.user, b"From: a@example.net\r\nSubject: a\r\n\r\nx\r\n")
+        ran = subprocess.run(
+            [sys.executable, "-m", "mailrules", "apply", "--yes", "--state", "s"],
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+            env={**os.environ, "SSL_CERT_FILE": str(lab_ca.ca_file)},
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        (sent,) = sink.wait(1)
+        assert (sent.auth_user, sent.rcpt_tos) == (provider.user, ["you@example.org"])
