@@ -153,7 +153,7 @@ class ScheduledWorker:
 
     # -- the work -------------------------------------------------------------------------------
     def _work(self) -> Park:
-        rules = ScheduledRules(self._service.house, self.account)
+        rules = ScheduledRules(self._service.house, self.account, leaving=lambda: self._leaving)
         if not self._due(rules):
             return Park(None, LOOK)
         kept = self._connection

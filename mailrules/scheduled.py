@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import SCHEDULED, Decided, StoreError
+from mailrules.adapters.store import SCHEDULED, Decided, EffectRow, StoreError
 from mailrules.core import brakes
 from mailrules.core.decision import Decision, protectors
 from mailrules.core.errors import PermanentError, TransientError
@@ -33,12 +33,17 @@ from mailrules.core.ruleset import RuleSet
 from mailrules.core.search import Everything, usable
 from mailrules.core.timetable import due_time
 from mailrules.core.uidset import UidSet
+from mailrules.errands import MOST_OF_ACCOUNT
 from mailrules.house import House
 from mailrules.judging import PIECE, Judge, Judged
 from mailrules.pace import Pace
-from mailrules.planning import ONE_BY_ONE
 
 log = logging.getLogger("mailrules.schedule")
+
+ERRANDS = MOST_OF_ACCOUNT // 2
+"""Messages acted on together where there are scripts or mail to be sent: new mail has its places, too."""
+PAUSE = 0.05
+"""Seconds between two windows in a mailbox that somebody watches: a lock goes to whoever is awake."""
 
 
 @dataclass(slots=True)
@@ -56,12 +61,19 @@ class Outcome:
 
 
 class ScheduledRules:
-    """The scheduled rules of one account. `wait`: until scripts and SMTP are through."""
+    """The scheduled rules of one account. `wait`: until scripts and SMTP are through. `leaving`: whether to
+    end soon, as when the house stops."""
 
-    def __init__(self, house: House, account: str, *, wait: bool = False) -> None:
+    def __init__(
+        self, house: House, account: str, *, wait: bool = False, leaving: Callable[[], bool] = lambda: False
+    ) -> None:
         self._house = house
         self._account = account
         self._wait = wait
+        self._leaving = leaving
+
+    def _ending(self) -> bool:
+        return self._leaving() or self._house.stopping.is_set()
 
     # -- when ---------------------------------------------------------------------------------------
     def times(self, now: datetime) -> Mapping[str, datetime]:
@@ -93,7 +105,7 @@ class ScheduledRules:
     def run(self, connection: Connection) -> Iterator[Outcome]:
         """Everything that is due now, each rule once. Raises TransientError when it can't go on."""
         for rule in self.due(clock.now()):
-            if self._house.stopping.is_set():
+            if self._ending():
                 return
             yield from self._rule(connection, rule)
 
@@ -105,10 +117,10 @@ class ScheduledRules:
         for name in house.mailboxes_of(rule, account, connection):
             if name in through:
                 continue
-            if house.stopping.is_set() or house.why_paused(account, name, rule.name):
-                if house.stopping.is_set() or house.why_paused(account, "", rule.name):
-                    return  # not at an end: it goes on from here
-                continue  # this mailbox is paused
+            if self._interrupted(rule, ""):
+                return  # not at an end: it goes on from here
+            if house.why_paused(account, name, rule.name):
+                continue  # only this mailbox is
             outcome = Outcome(rule.name, name)
             try:
                 self._mailbox(connection, rule, name, outcome)
@@ -135,6 +147,14 @@ class ScheduledRules:
             rule.name, account, begun=begun, since=since, trouble="; ".join(troubles)[:1000]
         )
 
+    def _interrupted(self, rule: Rule, name: str) -> bool:
+        """Whether to stop here: the end, a pause, or another rule text since."""
+        house = self._house
+        in_force = any(
+            r.name == rule.name and r.revision == rule.revision for r in house.scheduled_rules(self._account)
+        )
+        return self._ending() or not in_force or bool(house.why_paused(self._account, name, rule.name))
+
     def _mailbox(self, connection: Connection, rule: Rule, name: str, outcome: Outcome) -> None:
         house, account = self._house, self._account
         watched = house.watching and name in house.state(account).watched
@@ -144,7 +164,10 @@ class ScheduledRules:
             house.finish(account, connection, name)
         mailbox = connection.selected(name) or connection.select(name)
         there = mailbox.uids()
-        round_ = _Round(house, account, connection, mailbox, rule, outcome, wait=wait)
+        round_ = _Round(
+            house, account, connection, mailbox, rule, outcome,
+            interrupted=lambda: self._interrupted(rule, name), wait=wait,
+        )  # fmt: skip
         uids = round_.candidates(there, watched=watched)
         if rule.leaves:
             found = [one for window in round_.judged(uids) for one in window]
@@ -179,6 +202,7 @@ class _Round:
     mailbox: Mailbox
     rule: Rule
     outcome: Outcome
+    interrupted: Callable[[], bool]
     wait: bool
     _run: int | None = None
     _cut: bool = False
@@ -218,7 +242,7 @@ class _Round:
         pace = Pace()
         at = 0
         while at < len(uids):
-            if self._interrupted():
+            if self.interrupted():
                 self._cut = True
                 return
             window = uids[at : at + pace.size]
@@ -312,26 +336,30 @@ class _Round:
             did.setdefault(identity, set()).add((action, what))
         return did
 
-    def _interrupted(self) -> bool:
-        return self.house.stopping.is_set() or bool(
-            self.house.why_paused(self.account, self.mailbox.name, self.rule.name)
-        )
-
     # -- acting -------------------------------------------------------------------------------------
     def act(self, found: Sequence[Decided]) -> None:
         """Record and perform, in windows between which new mail has its turn."""
         at = 0
         while at < len(found) and not self._cut:
-            if self._interrupted():
+            if self.interrupted():
                 self._cut = True
                 return
             window = found[at : at + PIECE]
             if any(effect.once for one in window for effect in one.effects):
-                window = window[:ONE_BY_ONE]  # scripts and SMTP take their time
+                window = window[:ERRANDS]
             at += len(window)
-            self._act(window)
+            self._give_way({row.id for row in self._act(window)})
 
-    def _act(self, window: Sequence[Decided]) -> None:
+    def _give_way(self, ours: set[int]) -> None:
+        """Without the mailbox: who waits for it has it now. And what takes its time ends before there is
+        more of it, for new mail has scripts and forwards, too."""
+        if self.wait:
+            return
+        self.house.stopping.wait(PAUSE)
+        while not self.interrupted() and ours & self.house.errands.under_way():
+            self.house.stopping.wait(PAUSE)
+
+    def _act(self, window: Sequence[Decided]) -> list[EffectRow]:
         house, name = self.house, self.mailbox.name
         with house.lock(self.account, name):
             selected = self.connection.selected(name) or self.connection.select(name)
@@ -351,12 +379,13 @@ class _Round:
         self.outcome.matched += len(window)
         self.outcome.states.update(tally.states)
         self.outcome.states.update(row.state for row in rows if row.state in ("held", "failed", "would"))
+        return rows
 
     def try_suspects(self) -> None:
         """What was in hand when the process died, each by itself (RELIABILITY R10)."""
         store, place = self.house.store, (self.account, self.mailbox.name, self.mailbox.uidvalidity)
         for uid in self._suspects:
-            if self._cut or self._interrupted():
+            if self._cut or self.interrupted():
                 self._cut = True
                 return
             with store.alone() as mine:

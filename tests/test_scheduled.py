@@ -184,4 +184,4 @@ def test_new_mail_does_not_wait_for_a_scheduled_run(
         program.wait_for(lambda: count(dovecot, user, "Fresh") == 1)
         took = time.monotonic() - began
         assert len(program.log("--state", "done")) < 200, "it was at it"
-        assert took < 4.0
+        assert took < 3.0

@@ -116,7 +116,7 @@ def _schedules(status: dict[str, Any]) -> None:
                 rule["rule"],
                 rule["schedule"]["schedule"],
                 output.moment(rule["schedule"]["last"]),
-                "running" if rule["schedule"]["running"] else output.moment(rule["schedule"]["next"]),
+                _next_run(rule),
             )
             for rule in scheduled
         ],
@@ -124,6 +124,12 @@ def _schedules(status: dict[str, Any]) -> None:
     for rule in scheduled:
         if rule["schedule"]["trouble"]:
             output.say(f"  {rule['rule']}: {rule['schedule']['trouble']}", style="yellow")
+
+
+def _next_run(rule: dict[str, Any]) -> object:
+    if rule["paused"]:
+        return "paused", "yellow"
+    return "at it" if rule["schedule"]["running"] else output.moment(rule["schedule"]["next"])
 
 
 def _decisions(status: dict[str, Any]) -> None:
