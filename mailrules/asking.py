@@ -43,7 +43,7 @@ class Questions:
         self.stopping = stopping
         self._account = account
         self._ended = ended
-        self._pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="mailrules-asking")
+        self._pool: ThreadPoolExecutor | None = None  # few accounts have such rules
         self._lock = threading.Lock()
         self._running: dict[_Asked, Future[ScriptAnswer]] = {}
         self._left: set[_Asked] = set()
@@ -63,6 +63,8 @@ class Questions:
             if len(self._running) >= TOGETHER:
                 return None
             self._queued.discard(asked)
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="mailrules-asking")
             future = self._running[asked] = self._pool.submit(work)
         future.add_done_callback(lambda done: self._end(asked, done))
         return future

@@ -24,13 +24,20 @@ from mailrules.core.conditions.base import ParseContext
 from mailrules.core.errors import Report
 from mailrules.core.message import (
     ALL_HEADERS,
+    ANSWER,
     BODY,
     FLAGS,
     INTERNALDATE,
+    SIGHTINGS,
     SIZE,
     STRUCTURE,
+    WRITTEN_TO,
+    Answer,
+    Earlier,
+    Fact,
     Message,
     MessageKey,
+    Sightings,
 )
 from mailrules.core.uidset import UidSet
 from mailrules.core.values import Plain
@@ -159,6 +166,9 @@ leaves = st.one_of(
     st.fixed_dictionaries({"received": dates}),
     st.fixed_dictionaries({"older_than": st.sampled_from([Plain("1h"), Plain("3d")])}),
     st.fixed_dictionaries({"newer_than": st.sampled_from([Plain("1h"), Plain("3d")])}),
+    st.fixed_dictionaries({"unanswered_for": st.sampled_from([Plain("0s"), Plain("3d")])}),
+    st.fixed_dictionaries({"duplicate": st.just(Plain("3d"))}),
+    st.fixed_dictionaries({"replied_to": st.booleans()}),
 )
 trees = st.recursive(
     leaves,
@@ -194,11 +204,20 @@ def filled(dovecot: Dovecot) -> Iterator[Filled]:
     facts = [ALL_HEADERS, FLAGS, INTERNALDATE, SIZE, STRUCTURE, BODY]
     now = datetime.now(UTC)
     messages = [
-        Message(MessageKey("law", "INBOX", selected.uidvalidity, uid), now, known)
+        Message(MessageKey("law", "INBOX", selected.uidvalidity, uid), now, known | learned(uid, now))
         for uid, known in selected.fetch(selected.uids(), facts, body_limit=1_000_000).items()
     ]
     yield Filled(selected, messages)
     connection.close()
+
+
+def learned(uid: int, now: datetime) -> dict[Fact, Any]:
+    """What no server tells: some are answered, some are there twice, to some senders somebody has written."""
+    return {
+        ANSWER: Answer(now, "") if uid % 2 else None,
+        SIGHTINGS: Sightings(now, Earlier(now, "INBOX", 1) if uid % 3 else None),
+        WRITTEN_TO: {"ann@example.test": now} if uid % 5 else {},
+    }
 
 
 def check(tree: dict[str, Any], filled: Filled) -> None:
