@@ -210,13 +210,11 @@ class Alone:
             )
 
     def _limits(self, view: View) -> None:
-        """What this version reads and does not do yet must not look as if it were done."""
-        limits = view.rule.limits
-        if limits.per_run is not None or limits.per_hour is not None:
+        if view.rule.limits.any and not view.rule.then:
             self._report.warning(
                 (*view.path, "limits"),
-                "this version does not count limits yet: nothing stops the rule at them. "
-                "Take them out, or set dry_run until it does.",
+                "limits count the messages that a rule acts on, and this one does nothing. "
+                "Take them out, or write what to do under 'then'.",
                 at="key",
             )
 

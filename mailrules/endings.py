@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from mailrules import clock
-from mailrules.adapters.store import EffectRow, State, Store
+from mailrules.adapters.store import EffectRow, Fenced, State, Store
 from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.retry import OUTAGE, next_try
 from mailrules.recovery import MOVES
@@ -60,10 +60,38 @@ class Endings:
             )
             self.tally.add(state, len(those))
             for row in those:
-                self._say(row, outcomes[row.id])
+                self._say(row, state, _why(outcomes[row.id]))
         for row in by_state["later"]:
             if _wait(row, outcomes[row.id]) is None:
                 self._give_up(row, outcomes[row.id], at)
+
+    def hold(self, rows: Sequence[EffectRow]) -> list[EffectRow]:
+        """Effects that a pause covers are held; gives the others that are ours still."""
+        try:
+            why = self.store.hold(rows, at=clock.now())
+        except Fenced:
+            return [mine for row in rows for mine in self.hold([row])] if len(rows) > 1 else []
+        for row in rows:
+            if row.id in why and row.state != "commit":
+                self.tally.add("held")
+                self._say(row, "held", why[row.id])
+        return [row for row in rows if row.id not in why]
+
+    def make_room(self, rows: Sequence[EffectRow]) -> list[EffectRow]:
+        """Of sends, those that there is room for now; the others are put off or held."""
+        if not rows:
+            return []
+        try:
+            free, others, why = self.store.room_to_send(rows, at=clock.now())
+        except Fenced:
+            return [mine for row in rows for mine in self.make_room([row])] if len(rows) > 1 else []
+        if others:
+            self.tally.add(others, len(rows) - len(free))
+            log.warning(
+                "%s/%s: of %d messages to be sent %d are %s: %s",
+                self.account, self.mailbox, len(rows), len(rows) - len(free), others, why,
+            )  # fmt: skip
+        return free
 
     def answered(self, row: EffectRow, outcome: Outcome) -> list[EffectRow]:
         """A script is done and asked for more: those effects, to be performed."""
@@ -79,7 +107,7 @@ class Endings:
             self.end([row], {row.id: Outcome("failed", twice)})
             return []
         added = self.store.answered(row.id, answers, detail=outcome.detail, at=clock.now())
-        self._say(row, outcome)
+        self._say(row, outcome.state, _why(outcome))
         self.tally.add("done")
         return added
 
@@ -91,17 +119,20 @@ class Endings:
             self.account, self.mailbox, row.uid, row.tries, reason,
         )  # fmt: skip
 
-    def _say(self, row: EffectRow, outcome: Outcome) -> None:
-        level = logging.INFO if outcome.state in ("done", "gone", "held") else logging.WARNING
+    def _say(self, row: EffectRow, state: str, error: str) -> None:
+        level = logging.INFO if state in ("done", "gone", "held") else logging.WARNING
         if not log.isEnabledFor(level):
             return
-        error = outcome.detail.get("error") or outcome.detail.get("because") or ""
         log.log(
             level,
             "%s/%s uid=%d rule=%s %s%s %s%s",
-            self.account, self.mailbox, row.uid, row.rule, row.action, _where(row), outcome.state,
+            self.account, self.mailbox, row.uid, row.rule, row.action, _where(row), state,
             f": {error}" if error else "",
         )  # fmt: skip
+
+
+def _why(outcome: Outcome) -> str:
+    return str(outcome.detail.get("error") or outcome.detail.get("because") or "")
 
 
 def _next_try(rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:

@@ -109,8 +109,10 @@ class House:
         self._sources.tidy(self.config)
 
     def keep_rules(self) -> None:
-        """Keep the text of the rules in force by content hash, so that `log` can say what they were."""
+        """Keep the text of the rules in force by content hash, so that `log` can say what they were; and
+        count by their limits from now on."""
         config = self.config
+        self.store.limits = {rule.name: rule.limits for rule in config.rules if rule.limits.any}
         self.store.keep_rules((rule.revision, rule.name, rule.text) for rule in config.rules)
         if config.text_hash and self.store.rule_text(config.text_hash, "") is None:
             whole = rules_then.kept(config)  # under no name: all of them, in their order

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailrules import clock
-from mailrules.adapters.store import ACTING, EffectRow, Fenced, State, Store, StoreError
+from mailrules.adapters.store import ACTING, SENDS, EffectRow, Fenced, State, Store, StoreError
 from mailrules.core.actions.base import Errand, Outcome
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import MessageKey
@@ -145,6 +145,8 @@ class Performer:
         elif rows[0].action in SET_ACTIONS:
             self._at_once(rows)
         else:
+            if rows[0].action in SENDS:
+                rows = self.endings.make_room(rows)
             for row in rows:  # each with its own look at the brakes: they hold before the next effect
                 if self.stopping():
                     break
@@ -167,15 +169,8 @@ class Performer:
         return [row for row in rows if row.id not in ended and row.id not in found]
 
     def _hold(self, rows: list[EffectRow]) -> list[EffectRow]:
-        """Effects of a rule that a person has paused are held; gives the others."""
-        why = {rule: self.paused(rule) for rule in {row.rule for row in rows}}
-        # Past its commit point an effect can't be held; it stays as it is until the pause ends. An undo is
-        # what a person asked for, of a paused rule most likely.
-        held = [row for row in rows if why[row.rule] and row.undoes is None and row.state != "commit"]
-        if held:
-            because = {row.id: Outcome("held", {"because": why[row.rule]}) for row in held}  # type: ignore[arg-type]
-            self._end(held, because)
-        return [row for row in rows if not why[row.rule] or row.undoes is not None]
+        """Effects of what is paused are held; gives the others."""
+        return self.endings.hold(rows)
 
     def _at_once(self, rows: list[EffectRow]) -> None:
         """A set with one command: intent for all, the act, how each ended."""
@@ -231,6 +226,8 @@ class Performer:
 
         Where an earlier try was going to put them stays written: its copy may still show.
         """
+        if not rows:
+            return []
         frm: tuple[State, ...] = ("planned", "later", "intent", "copied", "commit")
         nothing: Mapping[str, Any] = {}
         going = {"destination": dict(evidence)} if evidence else nothing
@@ -304,7 +301,7 @@ class Performer:
             return
         started = False
         try:
-            mine = self._intend([row], {})
+            mine = self._begin(row)
             errand = self._errand(mine[0]) if mine else None
             if errand is not None:
                 started = self._start(mine[0], errand)
@@ -315,6 +312,13 @@ class Performer:
         finally:
             if not started:
                 self.errands.give_back(self.account)
+
+    def _begin(self, row: EffectRow) -> list[EffectRow]:
+        """`intent` for one, if there is room for it where the number of sends is limited."""
+        if row.action not in SENDS:
+            return self._intend([row], {})
+        with self.store.undisturbed():
+            return self._intend(self.endings.make_room([row]), {})
 
     def _errand(self, row: EffectRow) -> Errand | None:
         verb = getattr(self.world, row.action)

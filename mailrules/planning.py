@@ -108,6 +108,8 @@ class Planner:
             connection.close()
 
     failed: MailrulesError | None = None
+    _first_run = 0
+    """What `per_run` is counted by: one `apply` is one run, in however many mailboxes."""
 
     def _rules(self, account: str, mailbox: str) -> tuple[Rule, ...]:
         watched = self.house.state(account).watched
@@ -346,6 +348,7 @@ class Planner:
             at=clock.now(),
             detail=detail,
         )
+        self._first_run = self._first_run or run
         done = matched = 0
         states: Counter[str] = Counter()
         try:
@@ -378,6 +381,7 @@ class Planner:
                 run, account, mailbox.name, mailbox.uidvalidity,
                 [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in piece],
                 judged=self._judged(piece), high_uid=0, at=clock.now(), again=self.selection.again,
+                together=self._first_run,
             )  # fmt: skip
         performer = self.house.performer(account, connection, mailbox)
         tally = performer.perform([row for row in rows if row.state == "planned"])

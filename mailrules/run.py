@@ -62,8 +62,8 @@ class RunResult:
 
     def later(self, due: datetime | None, *, wait: timedelta = SOON) -> None:
         """Something is due then; what is overdue could not be done now and is not tried in a circle."""
-        if due is not None:
-            due = max(due, clock.now() + wait)
+        if due is not None and due <= (now := clock.now()):
+            due = now + wait
         self.due = min(filter(None, (self.due, due)), default=None)
 
 

@@ -281,7 +281,11 @@ def _rule() -> Schema:
                 "description": 'Run over all messages: {every: 1h} or {cron: "0 3 * * mon"}.',
             },
             "on_new": _described(_BOOLEAN, "A scheduled rule that looks at new mail, too."),
-            "limits": _described(_mapping({"per_run": count, "per_hour": count}), "Brakes."),
+            "limits": _described(
+                _mapping({"per_run": count, "per_hour": count}),
+                "Brakes: how many messages the rule acts on in one run and within an hour. Beyond that it is "
+                "paused, and what it would do is held until `mailrules resume`.",
+            ),
             "on_unknown": {"enum": ["hold", "retry"]},
             "on_return": {"enum": ["leave", "apply"]},
         },

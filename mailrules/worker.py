@@ -315,10 +315,9 @@ class Watcher:
                 log.error("%s/%s: %s", self.account, name, error)
             self._shelved[name] = str(error)
             due = POLL
-        if due is not None:
-            wait = min(wait, max(1.0, due))
         # ±10 %, so that a thousand accounts do not renew in the same second
-        return wait * random.uniform(0.9, 1.0)  # noqa: S311
+        wait *= random.uniform(0.9, 1.0)  # noqa: S311
+        return wait if due is None else min(wait, max(1.0, due))
 
     def _connect(self) -> Connection | Park:
         wait = self._gate.enter()

@@ -477,12 +477,6 @@ def test_unwatched_mailbox() -> None:
     assert not config.parse(text.replace("host:", 'mailboxes: ["S*"], host:')).warnings
 
 
-def test_what_is_not_done_yet_is_said() -> None:
-    """`limits` are read but not done by this version, and that is a warning at their place."""
-    text = ACCOUNT + "rules:\n  - {name: a, when: always, then: [keep], limits: {per_hour: 5}}\n"
-    assert "limits" in config.parse(text).warnings[0]
-
-
 def test_forward_needs_smtp() -> None:
     """A rule that sends is refused for accounts that can't."""
     text = ACCOUNT + "rules:\n  - {name: a, when: always, then: [{forward: you@example.com}]}\n"

@@ -207,7 +207,7 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
         if verdict.needs:
             raise _Answer(Needs(verdict.needs))
         if verdict.truth is None:
-            because = _unknown(verdict)
+            because = _unknown(verdict, defer=not rule.dry_run)
             outcomes.append(RuleOutcome(rule.name, None, "unknown", because, traces))
             if not rule.dry_run:
                 stuck = stuck or f"rule '{rule.name}' could not be judged: {because}"
@@ -261,10 +261,10 @@ def _not_judged(rule: Rule, because: str) -> PlannedEffect:
     )  # fmt: skip
 
 
-def _unknown(verdict: Verdict) -> str:
-    """Why it is unknown; a passing cause leaves the whole message for later."""
+def _unknown(verdict: Verdict, *, defer: bool) -> str:
+    """Why it is unknown; a passing cause leaves the whole message for later, if it may."""
     for cause in verdict.causes:
-        if cause.passing:
+        if cause.passing and defer:
             raise _Answer(Deferred(cause.reason))
     return "; ".join(dict.fromkeys(cause.reason for cause in verdict.causes)) or "unknown"
 
@@ -293,14 +293,14 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
         try:
             name, arguments, target = action.render(message, context)
         except RenderError as error:
-            return [_nothing(rule, step, action, "failed", str(error))]
+            return [_failing(rule, step, action, state, str(error))]
         except Declined as declined:
             effects.append(_nothing(rule, step, action, "skipped", str(declined)))
             continue
         except UnknownFact as unknown:
-            if unknown.unavailable.passing:
+            if unknown.unavailable.passing and not rule.dry_run:
                 raise _Answer(Deferred(unknown.unavailable.reason)) from None
-            return [_nothing(rule, step, action, "failed", unknown.unavailable.reason)]
+            return [_failing(rule, step, action, state, unknown.unavailable.reason)]
         effects.append(
             PlannedEffect(
                 rule=rule.name, revision=rule.revision, step=step, action=name, arguments=arguments,
@@ -309,6 +309,13 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
             )
         )  # fmt: skip
     return effects
+
+
+def _failing(rule: Rule, step: int, action: Action, state: str, because: str) -> PlannedEffect:
+    """The one effect of a rule whose template can't be rendered. A dry run holds up nobody, and says so."""
+    if state == "would":
+        return _nothing(rule, step, action, "skipped", f"dry run: it would fail: {because}")
+    return _nothing(rule, step, action, "failed", because)
 
 
 def _nothing(

@@ -47,6 +47,10 @@ class Limits:
     per_run: int | None = None
     per_hour: int | None = None
 
+    @property
+    def any(self) -> bool:
+        return self.per_run is not None or self.per_hour is not None
+
 
 @dataclass(frozen=True)
 class Rule:

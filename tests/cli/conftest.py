@@ -36,7 +36,9 @@ def state(alone: Path) -> Path:
         store.keep_rules([("rev", "filing", "name: filing")])
         done, moving = record(store, decided(11, flag(), move("Work/2026"), subject="Minutes"))
         store.advance([done.id], frm="planned", to="done", at=done.created_at)
-        record(store, decided(12, move(state="held", because="rule 'filing' is paused"), subject="Held one"))
+        (held,) = record(store, decided(12, move(), subject="Held one"))
+        because = {held.id: {"because": "rule 'filing' is paused"}}
+        store.advance([held.id], frm="planned", to="held", at=held.created_at, detail=because)
         (failed,) = record(store, decided(13, flag(), subject="Failed one\x1b[31m"))
         no_room = {failed.id: {"error": "the mailbox is full"}}
         store.advance([failed.id], frm="planned", to="failed", at=failed.created_at, detail=no_room)

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from mailrules.adapters.store import sending
 from tests.conftest import need_dovecot
+from tests.faults import launcher
 from tests.faults.checker import Verdict
 from tests.lab.ca import LabCA
 from tests.lab.dovecot import Dovecot, Layout
@@ -20,6 +22,14 @@ from tests.lab.smtp import SmtpSink
 
 FULL = os.environ.get("MAILRULES_FAULTS") == "full"
 """Whether the figures of the catalogue are wanted (`make faults`), or a slice of every family."""
+
+
+@pytest.fixture(autouse=True)
+def no_brakes_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults come in numbers: more is sent than the brakes let go, here and in the programs we start."""
+    for name in ("A_MINUTE", "A_DAY"):
+        monkeypatch.setattr(sending, name, launcher.MANY)
+    monkeypatch.setenv("LAB_CHANGES", "{}")
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 `LAB_CHANGES` is JSON. In seconds: `sweep`, `timeout`, `idle_answer`, `feed` (how often the main loop looks
 round), `first_wait` (of the ladder of retries). `clock` and `suspended` name files that hold a number of
-seconds, added to what the wall clock and `clock.suspended` say, read at every call.
+seconds, added to what the wall clock and `clock.suspended` say, read at every call. `brakes`: whether sending
+has its brakes (default: no; faults come in numbers).
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from pathlib import Path
 from mailrules import clock, house, run, worker
 from mailrules.__main__ import main
 from mailrules.adapters.imap import connection
+from mailrules.adapters.store import sending
 from mailrules.cli import run as run_command
 from mailrules.core import retry
+
+MANY = 10**9
 
 
 def _offset(path: Path) -> Callable[[], float]:
@@ -33,6 +37,8 @@ def _offset(path: Path) -> Callable[[], float]:
 
 
 def change(changes: dict[str, object]) -> None:
+    if not changes.get("brakes"):
+        sending.A_MINUTE = sending.A_DAY = MANY
     if "sweep" in changes:
         worker.SWEEP = float(str(changes["sweep"]))
     if "timeout" in changes:

@@ -43,8 +43,7 @@ class Launched(Program):
         self.environment["LAB_CHANGES"] = json.dumps(changes)
 
     def arguments(self, *arguments: str) -> list[str]:
-        python, _, _, *rest = super().arguments(*arguments)
-        return [*self.prefix, python, "-m", "tests.faults.launcher", *rest]
+        return [*self.prefix, *super().arguments(*arguments)]
 
 
 @contextmanager

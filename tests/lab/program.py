@@ -43,8 +43,9 @@ class Program:
 
     def arguments(self, *arguments: str) -> list[str]:
         command, *rest = arguments
+        changed = "LAB_CHANGES" in self.environment
         return [
-            sys.executable, "-m", "mailrules", command,
+            sys.executable, "-m", "tests.faults.launcher" if changed else "mailrules", command,
             "--config", str(self.config), "--state", str(self.state), *rest,
         ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.ballast import Room
+from mailrules.adapters.store.brakes import SENDS, covering, in_words
 from mailrules.adapters.store.database import (
     FILE,
     Database,
@@ -25,7 +26,7 @@ from mailrules.adapters.store.database import (
     file_of,
 )
 from mailrules.adapters.store.deaths import Buried, Deaths
-from mailrules.adapters.store.desk import JUDGE, covering, in_words
+from mailrules.adapters.store.desk import JUDGE
 from mailrules.adapters.store.earlier import Acted, Earlier
 from mailrules.adapters.store.effects import LARGEST_SET
 from mailrules.adapters.store.generation import FILE as GENERATION
@@ -50,6 +51,7 @@ from mailrules.adapters.store.rows import (
 )
 from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
 from mailrules.adapters.store.schedules import ScheduleRow, Schedules
+from mailrules.adapters.store.sending import Sending
 from mailrules.adapters.store.sent_mail import Answered, SentMail, SentTo
 from mailrules.adapters.store.sightings import Sighting, SightingBook
 from mailrules.adapters.store.undoing import PlannedUndo, Recorded, Undoing, taken_back
@@ -60,6 +62,7 @@ class Store(
     Mailboxes,
     Hands,
     Recording,
+    Sending,
     Deaths,
     Renumbering,
     Resync,
@@ -77,6 +80,7 @@ class Store(
         self._database = database
         self._instance = instance
         self._paused = None
+        self.limits = {}
         self._turn, self._next = threading.Lock(), threading.Lock()
         self._resting = float("-inf")
 
@@ -167,6 +171,7 @@ __all__ = [
     "JUDGING",
     "LARGEST_SET",
     "SCHEDULED",
+    "SENDS",
     "STATES",
     "Acted",
     "Answered",

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -86,6 +86,11 @@ class Database:
         self._engine = _engine(self.path, read_only=self.read_only)
         with self._translated():
             self._connection = self._engine.connect()
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """Held, it keeps every other thread from reading and writing; for what takes two transactions."""
+        return self._lock
 
     @property
     def dialect(self) -> str:

@@ -9,9 +9,17 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from mailrules.adapters.store import schema
+from mailrules.adapters.store.brakes import (
+    covering,
+    forget,
+    free_to_leave,
+    in_words,
+    paused_now,
+    why_held,
+)
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import effect_key, insert_effects
+from mailrules.adapters.store.effects import chunks, effect_key, insert_effects
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import add_ranges, is_, remove_from_judged
 from mailrules.adapters.store.rows import EffectRow, PauseRow, State, Troubled
@@ -25,6 +33,7 @@ JUDGE = "judge"
 """The action of a row that says: this message could not be judged, whatever the rule."""
 
 RETRIES: tuple[State, ...] = ("failed", "gone", "held", "later", "unknown")
+HELD_FROM: tuple[State, ...] = ("planned", "later", "intent", "copied")
 SKIPS: tuple[State, ...] = ("failed", "held", "later", "planned", "unknown")
 
 
@@ -154,8 +163,8 @@ class Desk(Journal):
         # Asked before every effect; while this process has the journal, nobody else writes it.
         known = None if self._database.read_only else self._paused
         if known is None:
-            with self._database.read() as connection:
-                known = self._paused = frozenset(connection.scalars(select(pause.c.target)))
+            with self._database.read() as connection:  # within it nobody else changes what is remembered
+                known = self._paused = frozenset(paused_now(connection))
         return known
 
     def pauses(self) -> list[PauseRow]:
@@ -167,37 +176,77 @@ class Desk(Journal):
     def pause(self, target: str, *, reason: str, at: datetime) -> bool:
         """Pause it until `resume`, over restarts too. False if it was paused already."""
         with self._database.write() as connection:
-            if connection.scalar(select(pause.c.target).where(pause.c.target == target)) is not None:
-                return False
-            connection.execute(insert(pause).values(target=target, since=at, reason=reason))
-        self._paused = None
+            values = {"since": at, "reason": reason, "new_only": False}
+            limited = update(pause).where(pause.c.target == target, pause.c.new_only).values(values)
+            if not connection.execute(limited).rowcount:  # a person stops also what a limit lets go on
+                if target in paused_now(connection):
+                    return False
+                connection.execute(insert(pause).values(target=target, **values))
+            self._paused = None
         return True
+
+    @insisting
+    def hold(self, rows: Sequence[EffectRow], *, at: datetime) -> dict[int, str]:
+        """Of effects that wait, those that a pause covers now become held. Gives them, and why.
+
+        What is past its commit point can't be held: it is named, and stays as it is until the pause ends.
+        An undo is what a person asked for, of a paused rule most likely: it goes on.
+        """
+        if not self.paused():
+            return {}
+        with self._database.write() as connection:
+            paused = paused_now(connection, planned=True)
+            scopes = {
+                row.id: covering(row.rule, row.account, row.mailbox, row.action)
+                for row in rows
+                if row.undoes is None
+            }
+            why = {id_: why_held(scope & paused) for id_, scope in scopes.items() if scope & paused}
+            held = [row for row in rows if row.id in why and row.state != "commit"]
+            for piece in chunks(held):
+                because = {row.id: {"because": why[row.id]} for row in piece}
+                self._move(connection, piece, HELD_FROM, "held", at, because, None)
+        return why
 
     @insisting
     def resume(self, target: str, *, at: datetime) -> tuple[bool, int]:
         """End a pause. Gives whether there was one, and how many held effects are planned again.
 
-        An effect stays held while something else that is paused covers it.
+        An effect stays held while something else that is paused covers it. An account's sending goes on
+        with the account. A person has looked: what its brakes have counted is forgotten.
         """
+        kind, _, name = target.partition(":")
+        ended = {target, f"sending:{name}"} if kind == "account" else {target}
         with self._database.write() as connection:
-            was = connection.execute(delete(pause).where(pause.c.target == target)).rowcount > 0
-            paused = frozenset(connection.scalars(select(pause.c.target)))
+            was = connection.execute(delete(pause).where(pause.c.target.in_(ended))).rowcount > 0
+            self._paused = None
+            if kind == "rule":
+                forget(connection, (f"run:{name}", f"hour:{name}"))
+            elif kind == "account":
+                forget(connection, (f"day:{name}",))
+            paused = paused_now(connection)
             held = connection.execute(
-                select(effect.c.id, effect.c.rule, effect.c.account, effect.c.mailbox).where(
+                select(effect.c.id, effect.c.rule, effect.c.account, effect.c.mailbox, effect.c.action).where(
                     OPEN, effect.c.state == "held"
                 )
             ).all()
             freed = [
                 r.id
                 for r in held
-                if (scope := covering(r.rule, r.account, r.mailbox))
-                and target in scope
+                if (scope := covering(r.rule, r.account, r.mailbox, r.action))
+                and ended & scope
                 and not scope & paused
             ]
-            for start in range(0, len(freed), 500):
-                self._set(connection, freed[start : start + 500], ("held",), "planned", at, None, None)
-        self._paused = None
-        return was, len(freed)
+            for piece in chunks(freed):
+                self._set(connection, piece, ("held",), "planned", at, None, None)
+            return was, len(freed) + self._let_leave(connection, at)
+
+    def _let_leave(self, connection: Connection, at: datetime) -> int:
+        """Within a transaction: what was held only because the message waited for something else that was."""
+        freed = free_to_leave(connection)
+        for piece in chunks(freed):
+            self._set(connection, piece, ("held",), "planned", at, None, None)
+        return len(freed)
 
     # -- retry and skip -----------------------------------------------------------------------------
     @insisting
@@ -209,9 +258,9 @@ class Desk(Journal):
         """
         with self._database.write() as connection:
             rows = self._chosen(connection, ids, RETRIES, "retry")
-            paused = frozenset(connection.scalars(select(pause.c.target)))
+            paused = paused_now(connection)
             for row in rows:
-                stopped = covering(row.rule, row.account, row.mailbox) & paused
+                stopped = covering(row.rule, row.account, row.mailbox, row.action) & paused
                 if row.state == "held" and stopped:
                     name = sorted(stopped)[0]
                     raise PermanentError(
@@ -242,6 +291,7 @@ class Desk(Journal):
                     .where(is_(message, _key(row)), message.c.state == "quarantined")
                     .values(state="judged", error=None, tries=0, deaths=0)
                 )
+            self._let_leave(connection, at)
         return [row for row in map(self.effect, ids) if row is not None]
 
     def _judge_again(self, connection: Connection, row: EffectRow, at: datetime) -> None:
@@ -280,6 +330,7 @@ class Desk(Journal):
                     .where(is_(message, _key(row)), message.c.state == "quarantined")
                     .values(state="judged", error=None, deaths=0)
                 )
+            self._let_leave(connection, at)
         return [row for row in map(self.effect, ids) if row is not None]
 
     def _chosen(
@@ -303,17 +354,6 @@ class Desk(Journal):
                 "`mailrules log` shows them."
             )
         return rows
-
-
-def covering(rule: str, account: str, mailbox: str) -> frozenset[str]:
-    """The pauses that would hold an effect of this rule in this mailbox."""
-    return frozenset({"*", f"rule:{rule}", f"account:{account}", f"mailbox:{account}/{mailbox}"})
-
-
-def in_words(target: str) -> str:
-    """A pause's target, for people."""
-    kind, _, name = target.partition(":")
-    return "everything" if target == "*" else f"{kind} '{name}'"
 
 
 def _key(row: EffectRow) -> dict[str, Any]:

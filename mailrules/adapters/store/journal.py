@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, literal_column, select, update
 
+from mailrules.adapters.store.brakes import count_sends, shift
 from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
@@ -151,6 +152,7 @@ class Journal(Memory):
                 connection.execute(
                     update(message).where(is_(message, key)).values(next_try=each.next_try + by)
                 )
+            shift(connection, by)
             return len(waiting) + len(deferred)
 
     def unfinished_mailboxes(self, account: str) -> list[str]:
@@ -195,6 +197,8 @@ class Journal(Memory):
                     rows = self._set(connection, ids, sources, to, at, detail, next_try)
                 if to == "done":
                     note_undone(connection, rows)
+                if to == "commit":
+                    count_sends(connection, rows, at)
                 if hand and rows:
                     of = rows[0]
                     if to == "intent":

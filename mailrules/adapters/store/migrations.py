@@ -57,6 +57,14 @@ _DDL_3: tuple[str, ...] = (
     "CREATE TABLE answered (\n\taccount TEXT NOT NULL, \n\tmessage_id TEXT NOT NULL, \n"
     "\tsent_at BIGINT NOT NULL, \n\tanswer TEXT NOT NULL, \n"
     "\tPRIMARY KEY (account, message_id)\n)\n WITHOUT ROWID\n\n",
+    "CREATE TABLE brake_count (\n\tbrake TEXT NOT NULL, \n\trun BIGINT NOT NULL, \n\tat BIGINT NOT NULL, \n"
+    "\tcount BIGINT NOT NULL, \n\tPRIMARY KEY (brake, run, at)\n)",
+    "CREATE TEMP TABLE paused AS SELECT target, since, reason FROM pause",
+    "DROP TABLE pause",
+    "CREATE TABLE pause (\n\ttarget TEXT NOT NULL, \n\tsince BIGINT NOT NULL, \n\treason TEXT NOT NULL, \n"
+    "\tnew_only BOOLEAN DEFAULT '0' NOT NULL, \n\tPRIMARY KEY (target)\n)",
+    "INSERT INTO pause SELECT target, since, reason, 0 FROM paused",
+    "DROP TABLE paused",
 )
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from mailrules.adapters.store import schema
+from mailrules.adapters.store.brakes import hold_back
 from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, plain_key, row_of
 from mailrules.adapters.store.hands import JUDGING, doing, put_down
@@ -19,14 +21,20 @@ from mailrules.adapters.store.replies import Replies
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
 from mailrules.adapters.store.upsert import upsert, upsert_statement
+from mailrules.core.rule import Limits
 from mailrules.core.uidset import UidSet
 
 if TYPE_CHECKING:  # templates and regexes are heavy, and reading the log needs none
     from mailrules.core.actions.base import PlannedEffect
 
+log = logging.getLogger("mailrules.run")
+
 
 class Recording(Journal):
-    """The part of the store that decisions go into."""
+    """The part of the store that decisions go into. `limits`: those of the rules in force, by name."""
+
+    limits: Mapping[str, Limits]
+    _paused: frozenset[str] | None
 
     # -- runs and rules -----------------------------------------------------------------------------
     def start_run(
@@ -99,14 +107,18 @@ class Recording(Journal):
         again: bool = False,
         redo: bool = True,
         hits: Mapping[str, int] | None = None,
+        together: int = 0,
     ) -> list[EffectRow]:
         """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction. No window of this
         mailbox is in hand any more.
 
         Gives the new rows, by message and order. A `once` effect that exists already, in any state, is
-        not planned a second time and gives no row; `again` asks for one more. Nor is what waits already
-        on the same message (held, later): it would be done twice when it is let go. Without `redo`
-        neither is what was done: new mail that is judged again after a `retry` keeps what it has.
+        not planned a second time and gives no row; `again` asks for one more where it is not still
+        to come (held, later). Nor is what waits already on the same message: it would be done twice
+        when it is let go. Without `redo` neither is what was done: new mail that is judged again after a
+        `retry` keeps what it has.
+        What a pause covers is recorded as `held`, and a rule that has come to its limits is paused here.
+        `together`: the first run of those that `per_run` counts as one (0: this one counts alone).
         `hits`: how many messages each rule matched, where that is more than what its effects show (a
         rule that only stops). Raises StoreFull while room is short.
         """
@@ -134,10 +146,15 @@ class Recording(Journal):
                             )
                             | flags.changed_by(planned)
                         )  # fmt: skip
+            tripped = hold_back(connection, rows, limits=self.limits, run=together or run, at=at)
+            if tripped:
+                self._paused = None
             insert_effects(connection, rows)
             settle(connection, account, mailbox, uidvalidity, judged, high_uid=high_uid)
             put_down(connection, account, mailbox, JUDGING)
             _count_hits(connection, account, decided, hits, at)
+        for brake in tripped:
+            log.error("%s", brake)
         return [row_of(values) for values in rows]
 
     def done_before(
@@ -181,9 +198,10 @@ class Recording(Journal):
 
     def _once_taken(
         self, connection: Connection, account: str, decided: Sequence[Decided]
-    ) -> dict[tuple[str, ...], int]:
+    ) -> dict[tuple[str, ...], int | None]:
+        """What has had its one time: the how many times it was asked for; None: it is still to come."""
         identities = {clean(d.identity.identity) for d in decided if any(e.once for e in d.effects)}
-        taken: dict[tuple[str, ...], int] = {}
+        taken: dict[tuple[str, ...], int | None] = {}
         for chunk in chunks(sorted(identities)):
             for row in connection.execute(
                 select(
@@ -192,6 +210,7 @@ class Recording(Journal):
                     effect.c.action,
                     effect.c.target,
                     func.max(effect.c.again),
+                    func.max(case((effect.c.state.in_(_STILL_TO_COME), 1), else_=0)),
                 )
                 .where(
                     effect.c.account == account,
@@ -201,7 +220,7 @@ class Recording(Journal):
                 )
                 .group_by(effect.c.identity, effect.c.rule, effect.c.action, effect.c.target)
             ):
-                taken[row[0], row[1], row[2], row[3]] = row[4]
+                taken[row[0], row[1], row[2], row[3]] = None if row[5] else row[4]
         return taken
 
     def _effect(
@@ -282,6 +301,7 @@ class Recording(Journal):
         return [row_of(values) for values in rows]
 
 
+_STILL_TO_COME = ("held", "later")
 _TELLING = (
     "identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at",
 )  # fmt: skip
@@ -334,18 +354,16 @@ class _Flags:
 
 
 def _nth(
-    taken: dict[tuple[str, ...], int], identity: str, planned: PlannedEffect, *, again: bool
+    taken: dict[tuple[str, ...], int | None], identity: str, planned: PlannedEffect, *, again: bool
 ) -> int | None:
     """Which time this effect is asked for, from 0; None: it had its one time."""
     if not planned.once or planned.state in ("failed", "would"):
         return 0
     key = (identity, planned.rule, planned.action, clean(planned.target))
-    if key not in taken:
-        taken[key] = 0
-    elif again:
-        taken[key] += 1
-    else:
+    before = taken.get(key, -1)
+    if before is None or (before >= 0 and not again):
         return None
+    taken[key] = before + 1
     return taken[key]
 
 
@@ -359,7 +377,7 @@ def _count_hits(
     if hits is None:
         counted: dict[str, int] = {}
         for one in decided:
-            for rule in {e.rule for e in one.effects if e.state != "would"}:
+            for rule in {e.rule for e in one.effects if e.state not in ("would", "skipped")}:
                 counted[rule] = counted.get(rule, 0) + 1
         hits = counted
     for rule, count in hits.items():

@@ -143,7 +143,9 @@ class Troubled:
 
 @dataclass(frozen=True, slots=True)
 class PauseRow:
-    """Something that is paused. `target`: `*`, `rule:NAME`, `account:NAME` or `mailbox:ACCOUNT/NAME`."""
+    """Something that is paused. `target`: `*`, `rule:NAME`, `account:NAME`, `mailbox:ACCOUNT/NAME`, or
+    `sending:ACCOUNT` (the brake on what is sent; `resume ACCOUNT` ends it).
+    """
 
     target: str
     since: datetime

@@ -277,10 +277,21 @@ effect = Table(
 pause = Table(
     "pause",
     metadata,
-    Column("target", Text, primary_key=True),  # "*", "rule:NAME", "account:NAME", "mailbox:ACCOUNT/NAME"
+    Column("target", Text, primary_key=True),  # see `rows.PauseRow`
     Column("since", Moment, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("new_only", Boolean, nullable=False, server_default="0"),  # what was planned before goes on
 )
+
+brake_count = Table(
+    "brake_count",
+    metadata,
+    Column("brake", Text, primary_key=True),  # "run:RULE", "hour:RULE", "minute:ACCOUNT", "day:ACCOUNT"
+    Column("run", BigInteger, primary_key=True),  # 0 where it is not counted by runs
+    Column("at", Moment, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+"""What the brakes count (brakes.py): messages that limited rules acted on, and what was sent."""
 
 resync = Table(
     "resync",

@@ -8,6 +8,13 @@ CREATE TABLE answered (
  WITHOUT ROWID
 
 ;
+CREATE TABLE brake_count (
+	brake TEXT NOT NULL, 
+	run BIGINT NOT NULL, 
+	at BIGINT NOT NULL, 
+	count BIGINT NOT NULL, 
+	PRIMARY KEY (brake, run, at)
+);
 CREATE TABLE counter (
 	name TEXT NOT NULL, 
 	value BIGINT NOT NULL, 
@@ -115,6 +122,7 @@ CREATE TABLE pause (
 	target TEXT NOT NULL, 
 	since BIGINT NOT NULL, 
 	reason TEXT NOT NULL, 
+	new_only BOOLEAN DEFAULT '0' NOT NULL, 
 	PRIMARY KEY (target)
 );
 CREATE TABLE resync (

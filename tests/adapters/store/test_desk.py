@@ -34,9 +34,9 @@ def test_a_pause_stays(store: Store) -> None:
 
 def test_resume_lets_go_what_nothing_else_holds(store: Store) -> None:
     """Held effects are planned again when the last pause over them ends, others stay held."""
-    mine, other = record(store, decided(1, flag(state="held")), decided(2, flag(rule="other", state="held")))
     for target in ("rule:filing", "account:work"):
         store.pause(target, reason="", at=at(1))
+    mine, other = record(store, decided(1, flag()), decided(2, flag(rule="other")))
     assert store.resume("rule:filing", at=at(2)) == (True, 0)
     assert store.resume("account:work", at=at(3)) == (True, 2)
     assert (state_of(store, mine.id), state_of(store, other.id)) == ("planned", "planned")
@@ -45,16 +45,17 @@ def test_resume_lets_go_what_nothing_else_holds(store: Store) -> None:
 
 def test_resume_of_one_rule_leaves_another(store: Store) -> None:
     """Resuming a rule performs what that rule holds, and nothing else."""
-    mine, other = record(store, decided(1, flag(state="held")), decided(2, flag(rule="other", state="held")))
-    store.pause("rule:filing", reason="", at=at(1))
+    for target in ("rule:filing", "rule:other"):
+        store.pause(target, reason="", at=at(1))
+    mine, other = record(store, decided(1, flag()), decided(2, flag(rule="other")))
     assert store.resume("rule:filing", at=at(2)) == (True, 1)
     assert (state_of(store, mine.id), state_of(store, other.id)) == ("planned", "held")
 
 
 def test_resume_of_everything(store: Store) -> None:
     """Many held effects are let go at once when `*` ends."""
-    record(store, *[decided(uid, flag(state="held")) for uid in range(1, 1202)])
     store.pause("*", reason="", at=at(1))
+    record(store, *[decided(uid, flag()) for uid in range(1, 1202)])
     assert store.resume("*", at=at(2)) == (True, 1201)
     assert len(store.unfinished("work", "INBOX", now=at(3))) == 1201
 
@@ -86,8 +87,8 @@ def test_retry_refuses_what_is_done_or_running(store: Store, way: tuple[State, .
 
 def test_retry_of_what_is_paused_names_the_pause(store: Store) -> None:
     """A held effect under a pause is not let go by the back door."""
-    (row,) = record(store, decided(1, flag(state="held")))
     store.pause("rule:filing", reason="", at=at(1))
+    (row,) = record(store, decided(1, flag()))
     with pytest.raises(PermanentError, match=r"rule 'filing' is paused\. `mailrules resume filing`"):
         store.retry([row.id], at=at(2))
     store.resume("rule:filing", at=at(3))

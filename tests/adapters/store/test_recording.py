@@ -1,0 +1,65 @@
+"""What happens once per message, rule and target, ever."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mailrules.adapters.store import Store
+
+from .journal_words import at, decided, forward, record
+
+
+def test_once_also_in_two_mailboxes_at_once(store: Store) -> None:
+    """The same message in two watched mailboxes, judged by two threads: one row for each target."""
+    barrier = threading.Barrier(2)
+    planned: list[str] = []
+
+    def work(mailbox: str) -> None:
+        barrier.wait()
+        for n in range(50):
+            one = decided(n + 1, forward(), forward("carl@example.net"), identity=f"same-{n}")
+            planned.extend(row.target for row in record(store, one, mailbox=mailbox))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("INBOX", "Copies")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(planned) == ["bob@example.net"] * 50 + ["carl@example.net"] * 50
+
+
+def test_another_rule_and_another_account_have_their_own(store: Store) -> None:
+    """Once is per rule and target; what another rule sends is another send."""
+    one = decided(1, forward(), forward(rule="other"), identity="same")
+    assert len(record(store, one)) == 2
+    assert len(record(store, one, account="home")) == 2
+    assert record(store, one, mailbox="Other") == []
+
+
+def test_a_dry_run_takes_nothing_away(store: Store) -> None:
+    """What was only `would` is done later."""
+    record(store, decided(1, forward(state="would"), identity="same"))
+    (row,) = record(store, decided(1, forward(), identity="same"))
+    assert row.state == "planned"
+
+
+@pytest.mark.parametrize(
+    ("way", "more"),
+    [
+        (("held",), 0), (("later",), 0),
+        (("intent", "commit", "done"), 1), (("intent", "commit", "unknown"), 1), (("failed",), 1),
+        (("skipped",), 1), (("gone",), 1),
+    ],
+)  # fmt: skip
+def test_again_asks_for_one_more(store: Store, way: tuple[str, ...], more: int) -> None:
+    """`--again` sends once more what was sent or given up; what waits is not sent twice."""
+    one = decided(1, forward(), identity="same")
+    (row,) = record(store, one)
+    for frm, to in zip(("planned", *way), way, strict=False):
+        store.advance([row.id], frm=frm, to=to, at=at(1))  # type: ignore[arg-type]
+    assert record(store, one, kind="apply") == []
+    rows = record(store, one, kind="apply", again=True)
+    assert len(rows) == more
+    assert all(new.effect_key != row.effect_key for new in rows)
