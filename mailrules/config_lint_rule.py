@@ -214,7 +214,7 @@ class Alone:
             self._report.warning(
                 (*view.path, "limits"),
                 "limits count the messages that a rule acts on, and this one does nothing. "
-                "Take them out, or write what to do under 'then'.",
+                "Remove them, or write what to do under 'then'.",
                 at="key",
             )
 

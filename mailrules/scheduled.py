@@ -71,6 +71,7 @@ class ScheduledRules:
         self._account = account
         self._wait = wait
         self._leaving = leaving
+        self._first_run = 0  # of the rule whose time it is
 
     def _ending(self) -> bool:
         return self._leaving() or self._house.stopping.is_set()
@@ -111,6 +112,7 @@ class ScheduledRules:
 
     def _rule(self, connection: Connection, rule: Rule) -> Iterator[Outcome]:
         house, account = self._house, self._account
+        self._first_run = 0
         begun, through = house.store.begin_schedule(rule.name, account, at=clock.now())
         began = clock.timer()
         troubles: list[str] = []
@@ -166,7 +168,7 @@ class ScheduledRules:
         there = mailbox.uids()
         round_ = _Round(
             house, account, connection, mailbox, rule, outcome,
-            interrupted=lambda: self._interrupted(rule, name), wait=wait,
+            interrupted=lambda: self._interrupted(rule, name), wait=wait, together=self._first_run,
         )  # fmt: skip
         uids = round_.candidates(there, watched=watched)
         if rule.leaves:
@@ -181,6 +183,7 @@ class ScheduledRules:
                 round_.act(window)
         round_.try_suspects()
         round_.end()
+        self._first_run = self._first_run or round_.run_id
 
     def _brake(self, rule: Rule, name: str, outcome: Outcome, *, leaving: int, there: int) -> None:
         outcome.braked = (
@@ -204,9 +207,16 @@ class _Round:
     outcome: Outcome
     interrupted: Callable[[], bool]
     wait: bool
+    together: int = 0
+    """The first run of this time, by which `per_run` counts in all mailboxes; 0: this is it."""
     _run: int | None = None
     _cut: bool = False
     _suspects: Sequence[int] = ()
+
+    @property
+    def run_id(self) -> int:
+        """Of its row in the run log; 0: nothing was done."""
+        return self._run or 0
 
     @property
     def _simulated(self) -> bool:
@@ -372,7 +382,7 @@ class _Round:
                 )  # fmt: skip
             rows = house.store.record(
                 self._run, self.account, name, selected.uidvalidity, window,
-                judged=UidSet(), high_uid=0, at=clock.now(),
+                judged=UidSet(), high_uid=0, at=clock.now(), together=self.together,
             )  # fmt: skip
             performer = house.performer(self.account, self.connection, selected, wait=self.wait)
             tally = performer.perform([row for row in rows if row.state == "planned"])
