@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.faults.conftest import FULL, Record
 from tests.faults.stage import SCENARIOS, Stage
 from tests.faults.working import Load, handled, working
 from tests.lab.dovecot import Dovecot
+from tests.lab.program import Program, account
 from tests.lab.proxy import FaultProxy
 from tests.lab.smtp import SmtpSink
 
@@ -186,3 +187,48 @@ def test_after_a_suspend_everything_reconnects(
             assert program.said().count("lab/INBOX connected") == 2
         stage.settle()
     expect_clean("T22", check(stage), f"a suspend: done {took:.1f} s after")
+
+
+# -- schedules --------------------------------------------------------------------------------------------
+@pytest.mark.timeout(300)
+def test_a_schedule_over_both_changes_of_the_clocks(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """02:30 in Berlin: at 03:00 on the day that has none, once on the day that has two; what months of sleep
+    have missed is run once."""
+    offset = tmp_path / "faketime"
+
+    def set_to(moment: datetime) -> None:
+        offset.write_text(f"{(moment - datetime.now(UTC)).total_seconds():+.0f}\n")
+
+    def ran(program: Program) -> datetime | None:
+        (status,) = program.json("status")
+        last = status["rules"][0]["schedule"]["last"]
+        return None if last is None else datetime.fromisoformat(last)
+
+    def ran_between(program: Program, first: datetime, last: datetime) -> None:
+        program.wait_for(lambda: first <= (ran(program) or first.min.replace(tzinfo=UTC)) <= last, timeout=60)
+
+    environment = {
+        "LD_PRELOAD": libfaketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    rules = (
+        f"accounts:\n{account(dovecot, user)}settings: {{timezone: Europe/Berlin}}\nrules:\n"
+        '  - {name: night, schedule: {cron: "30 2 * * *"}, when: always, then: [{flag: $N}]}\n'
+    )
+    spring, autumn = datetime(2027, 3, 28, 1, tzinfo=UTC), datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
+    set_to(spring - timedelta(seconds=10))
+    with Program(tmp_path, rules, environment=environment) as program:
+        program.start()
+        program.wait_for("connected")
+        ran_between(program, spring, spring + timedelta(seconds=30))
+        set_to(autumn - timedelta(minutes=20))
+        ran_between(program, autumn - timedelta(minutes=20), autumn - timedelta(minutes=10))
+        set_to(autumn - timedelta(seconds=5))
+        ran_between(program, autumn, autumn + timedelta(seconds=60))
+        before = ran(program)
+        set_to(autumn + timedelta(minutes=59, seconds=55))
+        time.sleep(30)  # the clock is looked after every 20 s
+        assert ran(program) == before
+        assert program.stop() == 0
