@@ -287,6 +287,7 @@ class House:
             history=None if situation.again else history_of(self.store, account, mailbox),
             sources=ways.sources,
             note=ways.note,
+            noting=ways.noting,
             ready=ways.ready,
         )
 

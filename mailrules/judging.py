@@ -16,7 +16,7 @@ from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.message import BODY, HISTORY, Fact, Message, MessageKey, Unavailable
+from mailrules.core.message import BODY, HISTORY, SIGHTINGS, Fact, Message, MessageKey, Unavailable
 from mailrules.core.rule import Rule
 from mailrules.core.ruleset import RuleSet
 from mailrules.core.search import Everything, Search, any_of, usable
@@ -98,7 +98,8 @@ class Judge:
     trust_search: bool = False
     history: History | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
-    note: Note | None = None
+    note: Note = lambda mailbox, identities, now: None
+    noting: bool = False  # tell `note` of all messages, also where no rule here asks
     ready: Callable[[Mailbox], frozenset[int]] = lambda mailbox: frozenset()
     patient: bool = True  # wait for what takes its time; else such messages are `pending`
     decide: Callable[[Sequence[Rule], Message, Situation], Decision | Needs | Deferred] = decide
@@ -130,7 +131,7 @@ class Judge:
         judged = Judged()
         if not uids:
             return judged
-        if self.note is not None:
+        if self.noting or SIGHTINGS in self.rules.facts:
             for start in range(0, len(uids), PIECE):
                 piece = uids[start : start + PIECE]
                 hold(piece)

@@ -25,11 +25,12 @@ class Witness:
     Without a journal that may be written (`plan`, `explain`) it remembers while it lives.
     """
 
-    def __init__(self, account: str, store: Store | None, *, keep: timedelta) -> None:
-        """`keep`: after that time nobody asks any more."""
+    keep: timedelta | None = None
+    """After that time nobody asks any more; None: nobody asks."""
+
+    def __init__(self, account: str, store: Store | None) -> None:
         self._account = account
         self._store = store
-        self._keep = keep
         self._writes = store is not None and not store.read_only
         self._seen: dict[str, list[Sighting]] = defaultdict(list)
         self._lock = threading.Lock()
@@ -44,9 +45,9 @@ class Witness:
         ]
         if self._writes and self._store is not None:
             self._store.note_sightings(self._account, seen)
-            if self._pruned is None or abs(now - self._pruned) > PRUNED:
+            if self.keep is not None and (self._pruned is None or abs(now - self._pruned) > PRUNED):
                 self._pruned = now
-                self._store.forget_sightings(self._account, before=now - self._keep)
+                self._store.forget_sightings(self._account, before=now - self.keep)
             return
         known = self._known(one.message_id for one in seen)
         with self._lock:

@@ -22,11 +22,12 @@ from mailrules.sightings import Witness
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """What tells facts, by their kind; who is told of the messages first, if a rule asks for that; and which
-    messages of a mailbox can be judged now that were put off."""
+    """What tells facts, by their kind; who is told of the messages first, and whether a rule of the account
+    asks for that; and which messages of a mailbox can be judged now that were put off."""
 
     sources: Mapping[str, Source]
-    note: Note | None
+    note: Note
+    noting: bool
     ready: Callable[[Mailbox], frozenset[int]]
 
 
@@ -40,7 +41,8 @@ class Sources:
         self._lock = threading.Lock()
         self._config: Config | None = None
         self._sent: dict[str, str | None] = {}
-        self._witnesses: dict[str, Witness | None] = {}
+        self._memories: dict[str, timedelta | None] = {}
+        self._witnesses: dict[str, Witness] = {}
         self._letters: dict[str, Correspondence] = {}
         self._questions: dict[str, Questions] = {}
 
@@ -49,11 +51,13 @@ class Sources:
         with self._lock:
             if config is not self._config:
                 self._config = config
-                self._witnesses.clear()
+                self._memories.clear()
             self._sent[account] = special_use.get("\\Sent")
             if account not in self._witnesses:
-                keep = longest_memory(config, account)
-                self._witnesses[account] = None if keep is None else Witness(account, self._store, keep=keep)
+                self._witnesses[account] = Witness(account, self._store)
+            if account not in self._memories:
+                self._memories[account] = longest_memory(config, account)
+                self._witnesses[account].keep = self._memories[account]
             if account not in self._letters:
                 self._letters[account] = Correspondence(
                     account,
@@ -68,14 +72,14 @@ class Sources:
                 )
             letters, witness = self._letters[account], self._witnesses[account]
             questions = self._questions[account]
+            noting = self._memories[account] is not None
         sources: dict[str, Source] = {
             "written_to": letters,
             "answer": letters,
             "script": Asking(questions),
+            "sightings": witness,
         }
-        if witness is not None:
-            sources["sightings"] = witness
-        return Ways(sources, None if witness is None else witness.note, questions.ready)
+        return Ways(sources, witness.note, noting, questions.ready)
 
     def tidy(self, config: Config) -> None:
         """Forget Message-IDs of accounts where no rule asks for them any more."""

@@ -24,14 +24,14 @@ NO_MAILBOX: Any = None
 def witness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Witness]:
     """Of an account, with each kind of journal."""
     if request.param == "none":
-        yield Witness("work", None, keep=7 * 24 * HOUR)
+        yield Witness("work", None)
         return
     with Store.open(tmp_path) as store:
         if request.param == "journal":
-            yield Witness("work", store, keep=7 * 24 * HOUR)
+            yield Witness("work", store)
             return
     with Store.open(tmp_path, read_only=True) as store:
-        yield Witness("work", store, keep=7 * 24 * HOUR)
+        yield Witness("work", store)
 
 
 def who(name: str, message_id: str = "<a@x>") -> Identity:
@@ -81,7 +81,8 @@ def test_without_message_id_nobody_is_remembered(witness: Witness) -> None:
 def test_what_is_too_old_is_forgotten(tmp_path: Path) -> None:
     """With the next mail after that time, and not with each."""
     with Store.open(tmp_path) as store:
-        witness = Witness("work", store, keep=24 * HOUR)
+        witness = Witness("work", store)
+        witness.keep = 24 * HOUR
         witness.note("INBOX", {1: who("one")}, T0)
         witness.note("INBOX", {2: who("two", "<b@x>")}, T0 + 20 * HOUR)
         assert set(store.sightings("work", ["a@x", "b@x"])) == {"a@x", "b@x"}

@@ -38,12 +38,11 @@ def test_message_ids_are_kept_only_where_a_rule_asks() -> None:
     """Elsewhere nobody is told of messages; another configuration counts at once."""
     sources = Sources(None, Errands(), threading.Event())
     with_rules = parsed(RULES)
-    assert sources.of("home", with_rules, {}).note is None
+    assert not sources.of("home", with_rules, {}).noting
     ways = sources.of("work", with_rules, {})
-    assert ways.note is not None and set(ways.sources) == {"written_to", "answer", "script", "sightings"}
-    assert sources.of("work", with_rules, {}).note == ways.note
-    without = parsed("  - {name: a, when: always, then: [keep]}\n")
-    assert sources.of("work", without, {}).note is None
+    assert ways.noting and set(ways.sources) == {"written_to", "answer", "script", "sightings"}
+    assert sources.of("work", with_rules, {}).sources["sightings"] is ways.sources["sightings"]
+    assert not sources.of("work", parsed("  - {name: a, when: always, then: [keep]}\n"), {}).noting
 
 
 def test_what_nobody_asks_for_is_forgotten(tmp_path: Path) -> None:

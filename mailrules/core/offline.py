@@ -69,9 +69,9 @@ def without_server(message: Message, wanted: Iterable[Fact]) -> Message:
 
 
 _WORDS = {
-    "sightings": "duplicate: only the journal can tell, of a message on the server (explain --uid)",
-    "written_to": "replied_to: only the Sent mailbox can tell, of a message on the server (explain --uid)",
-    "answer": "unanswered_for: only the Sent mailbox can tell, of a message on the server (explain --uid)",
+    "sightings": "only the journal can tell (duplicate): see explain --uid",
+    "written_to": "only the Sent mailbox can tell (replied_to): see explain --uid",
+    "answer": "only the Sent mailbox can tell (unanswered_for): see explain --uid",
     "script": NOT_WITHOUT,
 }
 

@@ -83,6 +83,19 @@ def test_plan_and_apply_agree_on_duplicates(dovecot: Dovecot, user: str, tmp_pat
         assert subjects(dovecot, user, "$Twice") == ["3", "4", "5", "6", "7", "8"]
 
 
+def test_against_rules_without_it(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """`plan --against` knows duplicates whichever of the two files asks for them."""
+    dovecot.append(user, [message(n, subject=f"{n}", message_id="<a@x>") for n in range(3)])
+    with Program(tmp_path, config(dovecot, user, DUPLICATES)) as program:
+        other = tmp_path / "other.yaml"
+        other.write_text(config(dovecot, user, "  - {name: none, when: {subject: z}, then: [keep]}\n"))
+        differing = [one["uid"] for one in program.json("plan", "--against", str(other))[:-1]]
+        program.config.write_text(other.read_text())
+        other.write_text(config(dovecot, user, DUPLICATES))
+        assert [one["uid"] for one in program.json("plan", "--against", str(other))[:-1]] == differing
+        assert differing == [2, 3]
+
+
 # -- script -------------------------------------------------------------------------------------------
 def test_a_script_judges(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """0 matches, 1 does not, else the rule does nothing and the message stays; it is asked once for each

@@ -24,7 +24,7 @@ _KEYS = ("run", "input", "timeout", "env")
 _INPUTS = ("message", "headers", "json", "none")
 _LONGEST_TIMEOUT = 24 * 3600
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-NOT_WITHOUT = "script: it is run only with --scripts"
+NOT_WITHOUT = "scripts are run only with --scripts"
 NOT_ASKED = "not run: the other conditions decide"
 
 
