@@ -13,6 +13,7 @@ from typing import Any, cast
 from mailrules import clock
 from mailrules.adapters.store import EffectRow, Fenced, State, Store
 from mailrules.core.actions.base import Outcome, PlannedEffect
+from mailrules.core.assigned import is_assigned
 from mailrules.core.retry import OUTAGE, next_try
 from mailrules.recovery import MOVES
 from mailrules.turns import hand_of
@@ -98,7 +99,7 @@ class Endings:
         answers = [
             PlannedEffect(
                 rule=row.rule, revision=row.revision, step=row.step, action=action, arguments=dict(arguments),
-                leaves=action in MOVES, once=False, because=f"asked for by effect {row.id}",
+                leaves=_leaves(action, arguments), once=False, because=f"asked for by effect {row.id}",
             )
             for action, arguments in outcome.answers
         ]  # fmt: skip
@@ -133,6 +134,10 @@ class Endings:
 
 def _why(outcome: Outcome) -> str:
     return str(outcome.detail.get("error") or outcome.detail.get("because") or "")
+
+
+def _leaves(action: str, arguments: Mapping[str, Any]) -> bool:
+    return action in MOVES or is_assigned(action, arguments, how="mailbox")
 
 
 def _next_try(rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], at: datetime) -> datetime:

@@ -11,7 +11,9 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.adapters.store import Met
+from mailrules.adapters.store.assigning import Assignments
 from mailrules.asking import NotAsking
+from mailrules.assigning import whose_turn
 from mailrules.core.decision import Decision, as_json, explain
 from mailrules.core.errors import PermanentError
 from mailrules.core.message import Message, header_fact
@@ -172,19 +174,21 @@ class _Explaining:
         for each, facts in box.fetch(judged.decisions, SHOWN, body_limit=0).items():
             judged.messages[each].facts.update(facts)  # who and what, for people
         identities = judge.identify(box, judged, judged.decisions)
-        for each, decision in sorted(judged.decisions.items()):
-            if each in identities:
-                known = identities[each]
-                then: list[Then] = []
-                if house.journal is not None:
-                    then = Retrospect(house, scripts=self.scripts).of(account, known.identity, box, each)
-                yield (
-                    Explained(
-                        account, name, each, known.message_id or None, decision, judged.messages[each],
-                        tuple(then),
-                    ),
-                    known.identity,
-                )  # fmt: skip
+        told = {uid: (identities[uid], d) for uid, d in judged.decisions.items() if uid in identities}
+        turns = Assignments(account)
+        for each, (known, decision) in sorted(
+            whose_turn(told, store=house.journal, mailbox=box, turns=turns).items()
+        ):
+            then: list[Then] = []
+            if house.journal is not None:
+                then = Retrospect(house, scripts=self.scripts).of(account, known.identity, box, each)
+            yield (
+                Explained(
+                    account, name, each, known.message_id or None, decision, judged.messages[each],
+                    tuple(then),
+                ),
+                known.identity,
+            )  # fmt: skip
         for each, reason in judged.deferred.items():
             raise PermanentError(f"UID {each} can't be judged now: {reason}")
 

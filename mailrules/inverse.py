@@ -94,7 +94,7 @@ class History:
             history._order[row.id] = order
             if row.state == "done":
                 history._at.setdefault(place_of(row), []).append(row)
-                if row.action in MOVES and put(row) is not None:
+                if row.verb in MOVES and put(row) is not None:
                     history._left[place_of(row)] = row
             else:
                 history._under_way.update((target, row.id) for target in taken_back(row))
@@ -139,7 +139,7 @@ class History:
             other
             for place in thread.places
             for other in self._at.get(place, ())
-            if other.action in actions
+            if other.verb in actions
             and other.id not in chosen
             and other.undoes is None
             and other.undone is None
@@ -157,7 +157,7 @@ def why_not(row: EffectRow, history: History) -> str:
         return "it has been undone already"
     if row.action in FOR_GOOD:
         return FOR_GOOD[row.action]
-    if row.action not in MOVES and row.action not in OPPOSITE and row.action != "copy":
+    if row.verb not in MOVES and row.verb not in OPPOSITE and row.action != "copy":
         return f"'{row.action}' can't be taken back"
     under_way = history.under_way(row)
     if under_way is not None:
@@ -174,7 +174,7 @@ def nothing(row: EffectRow) -> bool:
 
 def changed(row: EffectRow) -> list[str]:
     """The flags (or labels) that an effect changed: not those that were so before it."""
-    named: Sequence[Any] = row.arguments[NAMES[row.action]]
+    named: Sequence[Any] = row.arguments[NAMES[row.verb]]
     return [str(flag) for flag in row.detail.get("changed", named)]
 
 
@@ -193,11 +193,11 @@ def turned_back(row: EffectRow, now: set[str], later: Sequence[EffectRow], *, fo
     """
     if not changed(row):
         return Turned((), ("it changed nothing: the message was so before",))
-    setting = row.action in ("flag", "label")
+    setting = row.verb in ("flag", "label")
     back: list[str] = []
     because: list[str] = []
     for flag in changed(row):
-        since = [o for o in later if o.action in OPPOSITE and NAMES[o.action] == NAMES[row.action]]
+        since = [o for o in later if o.verb in OPPOSITE and NAMES[o.verb] == NAMES[row.verb]]
         by = next((o.id for o in since if flag.lower() in {c.lower() for c in changed(o)}), None)
         if (flag.lower() in now) != setting:
             because.append(f"{flag} was {'taken off' if setting else 'set'} again since")

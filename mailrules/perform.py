@@ -142,7 +142,7 @@ class Performer:
             return
         if rows[0].action in NOTES:
             self._end(rows, {row.id: Outcome("done") for row in rows})
-        elif rows[0].action in SET_ACTIONS:
+        elif rows[0].verb in SET_ACTIONS:
             self._at_once(rows)
         else:
             if rows[0].action in SENDS:
@@ -174,7 +174,7 @@ class Performer:
 
     def _at_once(self, rows: list[EffectRow]) -> None:
         """A set with one command: intent for all, the act, how each ended."""
-        action, arguments = rows[0].action, rows[0].arguments
+        action, arguments = rows[0].verb, rows[0].arguments
         evidence: Mapping[str, Any] = {}
         try:
             rows = self._proven(rows)
@@ -245,7 +245,7 @@ class Performer:
     def _verb(self, rows: list[EffectRow], now: dict[int, EffectRow]) -> dict[int, Outcome]:
         targets = [row.target_message for row in rows]
         arguments = rows[0].arguments
-        action = rows[0].action
+        action = rows[0].verb
         try:
             if action in MOVES:
                 outcomes = self.world.move(

@@ -18,6 +18,8 @@ from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.search import in_words as search_words
 from mailrules.adapters.store import Decided, EffectRow
+from mailrules.adapters.store.assigning import Assignments
+from mailrules.assigning import whose_turn
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.brakes import takes_most
 from mailrules.core.decision import Decision, explain, rules_for
@@ -60,6 +62,7 @@ class Planner:
         self.selection = selection
         self.summary = Summary()
         self._stopping = stopping or house.stopping.is_set
+        self._turns: dict[str, Assignments] = {}  # whose turn it would be, by account
         self._once: set[int] = set()  # hashes of what is done once only, and is planned
 
     # -- plan -----------------------------------------------------------------------------------
@@ -217,6 +220,8 @@ class Planner:
         self, account: str, mailbox: Mailbox, found: Mapping[int, tuple[Identity, Decision]]
     ) -> Iterator[Event]:
         """A window's matches, without what was done before; counted."""
+        turns = self._turns.setdefault(account, Assignments(account))
+        found = whose_turn(found, store=self.house.journal, mailbox=mailbox, turns=turns)
         done = self._done_before(account, mailbox, found)
         there = mailbox.connection.listing.get
         for uid, (identity, decision) in found.items():
@@ -288,6 +293,7 @@ class Planner:
                 self.summary.stopped = True
                 return
             self.house.finish(account, connection, name)
+            self._turns.clear()  # those of the mailbox before are in the journal now
             mailbox = connection.select(name)
             before = self.summary.messages
             total = self._ours(account, mailbox, mailbox.uids())

@@ -79,7 +79,7 @@ def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
     ended: dict[int, Outcome] = {}
     both: list[EffectRow] = []  # here and there: only the originals are left to remove
     for row in begun:
-        if row.action in MOVES and row.id in arrived and row.uid in present:
+        if row.verb in MOVES and row.id in arrived and row.uid in present:
             both.append(row)
         elif (outcome := _ended(row, row.uid in present, arrived.get(row.id))) is not None:
             ended[row.id] = outcome
@@ -96,7 +96,7 @@ def _arrived(world: World, rows: Sequence[EffectRow]) -> dict[int, int]:
     """Where moves and copies have come to already: id -> UID. One look into each destination."""
     places: dict[str, list[EffectRow]] = defaultdict(list)
     for row in rows:
-        if (row.action in MOVES or row.action == "copy") and row.detail.get("destination"):
+        if (row.verb in MOVES or row.action == "copy") and row.detail.get("destination"):
             places[json.dumps(row.detail["destination"], sort_keys=True)].append(row)
     found: dict[int, int] = {}
     for those in places.values():
@@ -113,6 +113,6 @@ def _ended(row: EffectRow, present: bool, arrived: int | None) -> Outcome | None
         return None
     if row.action == "delete" or (row.action == "unlabel" and row.leaves):
         return Outcome("done", {"inferred": True})
-    if row.action in MOVES or row.action == "copy":
+    if row.verb in MOVES or row.action == "copy":
         return Outcome("gone", {"error": "neither here nor in the destination"})
     return None

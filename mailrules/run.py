@@ -25,6 +25,7 @@ from mailrules import clock
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
+from mailrules.assigning import loads_of
 from mailrules.baseline import Baseline
 from mailrules.core.decision import Decision
 from mailrules.core.retry import LONGEST_WAIT, next_try
@@ -311,6 +312,7 @@ class Run:
         rows = self.store.record(
             run, self.account, self.mailbox.name, self.mailbox.uidvalidity, decided,
             judged=settled, high_uid=high_uid, at=clock.now(), redo=False,
+            loads=loads_of(self.mailbox, (effect for one in decided for effect in one.effects)),
         )  # fmt: skip
         self._held = frozenset()
         return rows

@@ -24,6 +24,7 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import SCHEDULED, Decided, EffectRow, StoreError
+from mailrules.assigning import loads_of
 from mailrules.core import brakes
 from mailrules.core.decision import Decision, protectors
 from mailrules.core.errors import PermanentError, TransientError
@@ -383,6 +384,7 @@ class _Round:
             rows = house.store.record(
                 self._run, self.account, name, selected.uidvalidity, window,
                 judged=UidSet(), high_uid=0, at=clock.now(), together=self.together,
+                loads=loads_of(selected, (effect for one in window for effect in one.effects)),
             )  # fmt: skip
             performer = house.performer(self.account, self.connection, selected, wait=self.wait)
             tally = performer.perform([row for row in rows if row.state == "planned"])

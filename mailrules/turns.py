@@ -18,7 +18,7 @@ NOTES = frozenset({"log", "keep"})
 
 def hand_of(row: EffectRow) -> str:
     """The hand that it is in while it is done (`Store.advance`)."""
-    return ACTING if row.action in SET_ACTIONS else doing(row.id)
+    return ACTING if row.verb in SET_ACTIONS else doing(row.id)
 
 
 class Turns:

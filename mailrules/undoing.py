@@ -374,8 +374,8 @@ class Undoer:
         if job.copy:
             self._settle_copy(job, trash)
             return
-        moves = [t for t in job.takings if t.row.action in MOVES]
-        flags = [t for t in job.takings if t.row.action in OPPOSITE]
+        moves = [t for t in job.takings if t.row.verb in MOVES]
+        flags = [t for t in job.takings if t.row.verb in OPPOSITE]
         if job.by_hand and not self.selection.force:
             home = moves and job.at.mailbox == moves[0].row.mailbox
             words = f"it is back in {job.at.mailbox}" if home else f"it was moved on to {job.at.mailbox}"
@@ -427,9 +427,9 @@ class Undoer:
             for because in turned.because:
                 taking.leave(because)
             if turned.flags:
-                arguments = {NAMES[row.action]: list(turned.flags)}
-                taking.will(OPPOSITE[row.action], arguments, job.at)
-                undo = PlannedUndo(job.at.uid, job.known, row, OPPOSITE[row.action], arguments, leaves=False)
+                arguments = {NAMES[row.verb]: list(turned.flags)}
+                taking.will(OPPOSITE[row.verb], arguments, job.at)
+                undo = PlannedUndo(job.at.uid, job.known, row, OPPOSITE[row.verb], arguments, leaves=False)
                 job.plans.append((undo, [taking]))
 
     def _settle_copy(self, job: Job, trash: str | None) -> None:

@@ -136,6 +136,9 @@ def duration(seconds: float) -> str:
 
 def what(action: str, arguments: Mapping[str, Any]) -> str:
     """An action and what it does it with, in a few words: `move to Work`, `flag $Todo`."""
+    if action == "assign":
+        to = arguments.get("to")
+        return f"assign to {'one of ' + ', '.join(to) if isinstance(to, list) else to}"
     if arguments.get("mailbox"):
         return f"{action} to {arguments['mailbox']}"
     if names := arguments.get("flags") or arguments.get("labels"):

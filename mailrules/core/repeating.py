@@ -16,7 +16,8 @@ from mailrules.core.search import Search, all_of, any_of
 Done = tuple[str, str]
 """What was done to a message before: its action, and the target or the arguments as sorted JSON."""
 
-_NOTES = frozenset({"log", "keep"})
+_ONCE_EACH = frozenset({"log", "keep", "assign"})
+"""Said once; and who has a message keeps it."""
 
 
 def worth_looking(rule: Rule) -> Search:
@@ -56,7 +57,7 @@ def left_to_do(
                 named = {flag.lower() for flag in effect.arguments["flags"]}
                 if named <= have if effect.action == "flag" else not named & have:
                     continue
-            elif effect.action in _NOTES:
+            elif effect.action in _ONCE_EACH:
                 if effect.action in kinds:
                     continue
             elif (effect.action, _what(effect)) in done:

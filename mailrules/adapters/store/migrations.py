@@ -65,6 +65,7 @@ _DDL_3: tuple[str, ...] = (
     "\tnew_only BOOLEAN DEFAULT '0' NOT NULL, \n\tPRIMARY KEY (target)\n)",
     "INSERT INTO pause SELECT target, since, reason, 0 FROM paused",
     "DROP TABLE paused",
+    "CREATE INDEX effect_assign ON effect (rule, target, id) WHERE action = 'assign'",
 )
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}

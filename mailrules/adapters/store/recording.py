@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from mailrules.adapters.store import schema
+from mailrules.adapters.store.assigning import Assignments, Loads
 from mailrules.adapters.store.brakes import hold_back
 from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, plain_key, row_of
@@ -21,6 +22,7 @@ from mailrules.adapters.store.replies import Replies
 from mailrules.adapters.store.rows import Decided, EffectRow, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
 from mailrules.adapters.store.upsert import upsert, upsert_statement
+from mailrules.core.assigned import is_assigned
 from mailrules.core.rule import Limits
 from mailrules.core.uidset import UidSet
 
@@ -108,6 +110,7 @@ class Recording(Journal):
         redo: bool = True,
         hits: Mapping[str, int] | None = None,
         together: int = 0,
+        loads: Loads | None = None,
     ) -> list[EffectRow]:
         """Decisions, planned effects, judged ranges and checkpoint, in ONE transaction. No window of this
         mailbox is in hand any more.
@@ -120,7 +123,8 @@ class Recording(Journal):
         What a pause covers is recorded as `held`, and a rule that has come to its limits is paused here.
         `together`: the first run of those that `per_run` counts as one (0: this one counts alone).
         `hits`: how many messages each rule matched, where that is more than what its effects show (a
-        rule that only stops). Raises StoreFull while room is short.
+        rule that only stops). Who is next is chosen here, for `assign`; `loads`: what they have on the
+        server. Raises StoreFull while room is short.
         """
         self._database.demand_room()
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
@@ -130,11 +134,14 @@ class Recording(Journal):
             taken = self._once_taken(connection, account, decided)
             waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
             replies = Replies(connection, account, at)
+            turns = Assignments(account)
             rows: list[dict[str, Any]] = []
             for one in decided:
                 identity = clean(one.identity.identity)
                 flags = _Flags(one.identity.flags)
                 for order, planned in enumerate(one.effects):
+                    if planned.action == "assign":
+                        planned = turns.choose(connection, identity, planned, loads)
                     nth = _nth(taken, identity, planned, again=again)
                     if nth is not None and planned.action == "reply":
                         planned = replies.once_in_a_while(planned)
@@ -156,6 +163,13 @@ class Recording(Journal):
         for brake in tripped:
             log.error("%s", brake)
         return [row_of(values) for values in rows]
+
+    def whose_turn(
+        self, turns: Assignments, identity: str, effects: Sequence[PlannedEffect], loads: Loads | None
+    ) -> list[PlannedEffect]:
+        """The effects as `record` would plan them now, their people chosen. Nothing is written."""
+        with self._database.read() as connection:
+            return [turns.choose(connection, identity, planned, loads) for planned in effects]
 
     def done_before(
         self,
@@ -289,10 +303,11 @@ class Recording(Journal):
         with self._database.write() as connection:
             (asked,) = self._set(connection, [id_], ("intent", "commit"), "done", at, {id_: detail}, None)
             place = {"account": asked.account, "mailbox": asked.mailbox, "uidvalidity": asked.uidvalidity}
+            turns = Assignments(asked.account)
             rows = [
                 self._effect(
-                    planned, run=asked.run, place=place, uid=asked.uid, order=asked.order + 1 + n, again=0,
-                    identity=asked.identity, at=at,
+                    turns.choose(connection, asked.identity, planned), run=asked.run, place=place,
+                    uid=asked.uid, order=asked.order + 1 + n, again=0, identity=asked.identity, at=at,
                 )
                 for n, planned in enumerate(answers)
             ]  # fmt: skip
@@ -337,11 +352,12 @@ class _Flags:
 
     def changed_by(self, planned: PlannedEffect) -> dict[str, Any]:
         """`detail` with the flags it changes, where that is not all that it names."""
-        if planned.action not in ("flag", "unflag") or planned.state not in ("planned", "held"):
+        keyword = is_assigned(planned.action, planned.arguments, how="keyword")
+        if not (keyword or planned.action in ("flag", "unflag")) or planned.state not in ("planned", "held"):
             return {}
         if self._now is None:
             self._now = {flag.lower() for flag in self._before or ()}
-        setting = planned.action == "flag"
+        setting = planned.action != "unflag"
         named = planned.arguments["flags"]
         changed = [flag for flag in named if (flag.lower() in self._now) != setting]
         if planned.state == "planned":

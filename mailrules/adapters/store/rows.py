@@ -117,6 +117,13 @@ class EffectRow:
         return new
 
     @property
+    def verb(self) -> str:
+        """What is done for it: to `assign` is to move, or to flag."""
+        if self.action != "assign":
+            return self.action
+        return "move" if self.leaves else "flag"
+
+    @property
     def target_message(self) -> EffectTarget:
         """The message it works on, as `Effects` wants it."""
         from mailrules.core.actions.base import EffectTarget

@@ -90,6 +90,7 @@ metadata = MetaData()
 # and does not allow the table's name in the index itself.
 _TROUBLED = "state <> 'judged'"
 _REPLY = "action = 'reply'"
+_ASSIGN = "action = 'assign'"
 _OPEN = "state NOT IN ('done', 'would', 'skipped', 'gone')"
 TROUBLED = text(f"message.{_TROUBLED}")
 """Messages that could not be judged."""
@@ -97,6 +98,8 @@ OPEN = text(f"effect.{_OPEN}")
 """Effects somebody still has to do something about."""
 REPLY = text(f"effect.{_REPLY}")
 """Automatic answers, of which a sender gets one in a while."""
+ASSIGN = text(f"effect.{_ASSIGN}")
+"""Assignments to people: whose turn it was."""
 ONCE = text("once AND state <> 'would'")
 """Effects that happen once per message, rule and target, ever."""
 
@@ -266,6 +269,11 @@ effect = Table(
         "effect_reply",
         "account", "rule", "target", "created_at",
         sqlite_where=text(_REPLY), postgresql_where=text(_REPLY),
+    ),
+    Index(
+        "effect_assign",
+        "rule", "target", "id",
+        sqlite_where=text(_ASSIGN), postgresql_where=text(_ASSIGN),
     ),
     Index("effect_message", "account", "mailbox", "uidvalidity", "uid"),
     Index("effect_identity", "account", "identity"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mailrules.core.actions.assign import Assign
 from mailrules.core.actions.base import Action, ActionContext
 from mailrules.core.actions.flags import Flag, Mark, Unflag
 from mailrules.core.actions.labels import Label, Unlabel
@@ -36,11 +37,10 @@ TABLE: dict[str, type[Action]] = {
     "script": Script,
     "webhook": Webhook,
     "save": Save,
+    "assign": Assign,
     "log": Log,
     "keep": Keep,
 }
-
-_TO_COME = frozenset({"assign"})
 
 
 def parse_then(data: Any, *, path: Path, report: Report, context: ActionContext) -> tuple[Action, ...]:
@@ -87,10 +87,7 @@ def parse_action(entry: Any, *, path: Path, report: Report, context: ActionConte
         return None
     kind = TABLE.get(key)
     if kind is None:
-        words = f"unknown action '{key}'.{did_you_mean(key, TABLE)}"
-        if key in _TO_COME:
-            words = f"the action '{key}' is not there yet in this version."
-        report.error(place, words, at="key")
+        report.error(place, f"unknown action '{key}'.{did_you_mean(key, TABLE)}", at="key")
         return None
     if kind.bare and value is not None:
         report.error(place, f"'{key}' takes no value. Write '- {key}'.")

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mailrules.core import headers
+from mailrules.core.actions.assign import Assign
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.flags import Flag, Unflag, flag_of
 from mailrules.core.actions.labels import Label, label_of
 from mailrules.core.actions.mailbox import Copy, Move
 from mailrules.core.actions.note import Log
 from mailrules.core.actions.script import target_allowed
+from mailrules.core.assigned import is_assigned
 from mailrules.core.errors import PermanentError, Report
 from mailrules.core.message import Message, MessageKey
 from mailrules.core.variables import clean
@@ -25,6 +27,7 @@ _ANSWERS: Mapping[str, type[Action]] = {
     "flag": Flag,
     "unflag": Unflag,
     "label": Label,
+    "assign": Assign,
     "log": Log,
 }
 _NOBODY = Message(MessageKey("", "", 0, 0), datetime(1970, 1, 1, tzinfo=UTC))
@@ -80,7 +83,7 @@ def parse_answers(
         for target in _targets(arguments):
             if not target_allowed(target, _spelled(key, allow[key])):
                 raise _refused(number, f"'{target[:80]}' is not in its `allow` for '{key}'")
-        if key == "move":
+        if key == "move" or is_assigned(action, arguments, how="mailbox"):
             if leaves_already:
                 raise _refused(number, "the message would leave its mailbox twice")
             leaves_already = True
@@ -100,6 +103,9 @@ def _answer(number: int, key: str, value: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _targets(arguments: Mapping[str, Any]) -> list[str]:
+    if "with" in arguments:  # people
+        people = arguments["to"]
+        return list(people) if isinstance(people, list) else [people]
     if "mailbox" in arguments:
         return [arguments["mailbox"]]
     named = arguments.get("flags") or arguments.get("labels")

@@ -14,7 +14,7 @@ from mailrules.core.template import Template
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe, parse_duration
 
-ALLOWABLE = ("move", "copy", "flag", "unflag", "label", "log")
+ALLOWABLE = ("move", "copy", "flag", "unflag", "label", "assign", "log")
 INPUTS = ("message", "headers", "json", "none")
 LONGEST_ARGUMENT = 32 * 1024
 LONGEST_TIMEOUT = 24 * 3600

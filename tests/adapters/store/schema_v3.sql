@@ -198,6 +198,7 @@ CREATE TABLE written_to (
  WITHOUT ROWID
 
 ;
+CREATE INDEX effect_assign ON effect (rule, target, id) WHERE action = 'assign';
 CREATE INDEX effect_change ON effect (change);
 CREATE INDEX effect_changed ON effect (changed_at);
 CREATE INDEX effect_identity ON effect (account, identity);

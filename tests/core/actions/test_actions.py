@@ -30,7 +30,7 @@ def test_table_is_whole() -> None:
         ({"moov": "A"}, "Did you mean 'move'?"),
         ("webhook", "needs a URL"),
         ("save", "needs a directory"),
-        ("assign", "not there yet"),
+        ("assign", "needs people"),
         ({"move": "A", "stop": True}, "its own line"),
         ({}, "expected an action"),
         (None, "found nothing"),
