@@ -102,7 +102,10 @@ def find(explicit: FilePath | None = None, *, environ: Mapping[str, str] = os.en
             return place
     looked = ", ".join(str(place if place.is_absolute() else f"./{place}") for place in places)
     raise ConfigError(
-        [f"no configuration file. Looked for {looked}. Write one there, or name it with --config FILE."]
+        [
+            f"no configuration file. Looked for {looked}. "
+            "`mailrules init` makes one; --config FILE names another."
+        ]
     )
 
 

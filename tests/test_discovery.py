@@ -8,7 +8,9 @@ from mailrules import discovery
 from mailrules.adapters import dns_records
 from mailrules.adapters.autoconfig import Endpoint
 from tests.adapters.test_autoconfig import web, xml
+from tests.lab.ca import LabCA
 from tests.lab.dns import NameServer
+from tests.lab.dovecot import Dovecot
 
 __all__ = ["web"]
 
@@ -71,6 +73,17 @@ def test_then_its_dns(address: str, host: str, provider: str | None) -> None:
 def test_nobody_knows(address: str) -> None:
     """Then a person is asked."""
     assert discover(address) is None
+
+
+def test_a_door_with_the_right_name_opens(
+    dovecot: Dovecot, lab_ca: LabCA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate that is trusted and bears the name; another name, or another authority, is not enough."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(lab_ca.ca_file))
+    assert discovery._answers("localhost", dovecot.imaps_port)
+    assert not discovery._answers("127.0.0.2", dovecot.imaps_port)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert not discovery._answers("localhost", dovecot.imaps_port)
 
 
 def test_a_door_without_the_right_name_stays_shut() -> None:

@@ -81,11 +81,11 @@ def _get(client: object, url: str) -> bytes | None:
 
 def read(text: bytes, address: str, *, source: str) -> Autoconfig | None:
     """What the XML says of IMAP and SMTP. None if it is something else, or names no server with TLS."""
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        return None  # neither belongs here, and entities can expand without end
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:
+        return None  # none belongs here (UTF-16 would hide the others), and entities can expand without end
     try:
         root = ElementTree.fromstring(text)  # noqa: S314 - it has no entities
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two: an encoding it can't read
         return None
     for server in root.iter("incomingServer"):
         imap = _endpoint(server) if server.get("type") == "imap" else None

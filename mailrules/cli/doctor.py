@@ -63,7 +63,10 @@ def _results(common: Common, *, online: bool) -> Iterator[Result]:
         yield from results
     except ConfigError as error:
         yield checkup.Result(
-            "configuration", False, error.lines[0].partition(". Write one")[0], "mailrules init makes one."
+            "configuration",
+            False,
+            error.lines[0].partition(". `mailrules init`")[0],
+            "mailrules init makes one.",
         )
     try:
         state = common.locate(found)

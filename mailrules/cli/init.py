@@ -106,6 +106,8 @@ def command(
     name = account or _account_name(servers, address)
     start = _start(name, address, servers, client_id=client_id or "")
     secret, typed = _password(start, servers, given, place=place, asking=asking, no_login=no_login)
+    if start.oauth and asking and given is None and not no_login and not _kept(secret):
+        start, secret = _agree(start, secret, place)
     logged_in = False
     mailboxes: list[dict[str, Any]] = []
     messages: int | None = None
@@ -119,11 +121,9 @@ def command(
         if not common.json:
             _show(start, mailboxes, messages)
     secret = replace(secret, username=start.username)
-    written = first_look.as_written(secret, place)
     if typed is not None:
-        secret.write(typed)
-        where = f"{written[1]}, which only you can read" if written[0] == "file" else secret.where
-        note(f"The password is kept in {where}.")
+        secret = _keep(secret, typed, start, place)
+    written = first_look.as_written(secret, place)
     start = replace(start, password=written, schema=_schema(place))
     first_look.write(place, start)
     return _report(common, start, servers, place, mailboxes, messages, logged_in=logged_in)
@@ -289,12 +289,12 @@ def _password(
     if keyring_works():
         place_of_it = Secret("keyring", ("mailrules",), username=start.username)
     else:
-        path = place.absolute().with_name(f"{start.account}.{'token' if start.oauth else 'password'}")
+        place_of_it = _beside(start, place)
+        path = Path(place_of_it.argument[0])
         if path.exists() and not start.oauth:
             _refuse(
                 f"there is a {path} already. If the password is in it: --password-file {path.name}.", FAILED
             )
-        place_of_it = Secret("file", (str(path),), username=start.username)
     if start.oauth:
         return place_of_it, None
     if not asking:
@@ -305,6 +305,65 @@ def _password(
             "Say --password-file, --password-command, --password-env or --password-keyring."
         )
     return place_of_it, _typed(start)
+
+
+def _beside(start: Start, place: Path) -> Secret:
+    from mailrules.adapters.secret import Secret
+
+    path = place.absolute().with_name(f"{start.account}.{'token' if start.oauth else 'password'}")
+    return Secret("file", (str(path),), username=start.username)
+
+
+def _keep(secret: Secret, value: str, start: Start, place: Path) -> Secret:
+    """Keep it; a keyring that takes nothing after all is no reason to type it again."""
+    from mailrules.core.errors import PermanentError
+
+    try:
+        secret.write(value)
+    except PermanentError as error:
+        beside = _beside(start, place)
+        if secret.source == "file" or Path(beside.argument[0]).exists():
+            raise
+        note(f"{error}", style="yellow")
+        secret = beside
+        secret.write(value)
+    what = "tokens are" if start.oauth else "password is"
+    where = (
+        f"{Path(secret.argument[0]).name}, which only you can read"
+        if secret.source == "file"
+        else secret.where
+    )
+    note(f"The {what} kept in {where}.")
+    return secret
+
+
+def _agree(start: Start, secret: Secret, place: Path) -> tuple[Start, Secret]:
+    """Have the person get tokens now, if there is a client id to ask with."""
+    from mailrules import providers
+    from mailrules.adapters.oauth_grant import Client
+    from mailrules.cli.login import obtain
+
+    provider = providers.find(start.provider or "")
+    server = provider.oauth if provider is not None else None
+    if server is None:
+        return start, secret
+    if not start.client_id:
+        note(f"A client id of your own comes from {server.register}. Leave it empty to do that later.")
+        asked = typer.prompt("Client id", default="", show_default=False, err=True)
+        start = replace(start, client_id=str(asked).strip())
+    if not start.client_id:
+        return start, secret
+    client = Client(
+        client_id=start.client_id,
+        authorize_url=server.authorize_url,
+        token_url=server.token_url,
+        device_url=server.device_url,
+        scope=server.scope,
+    )
+    tokens = obtain(
+        client, username=start.username, device=bool(server.device_url), paste=False, browser=True
+    )
+    return start, _keep(secret, tokens.as_text(), start, place)
 
 
 def _typed(start: Start) -> str:

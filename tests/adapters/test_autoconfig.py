@@ -108,6 +108,8 @@ def test_only_https_is_asked() -> None:
         b"", b"<", b"{}", b"<clientConfig/>",
         xml(security="plain"), xml(port="x"), xml(port=0), xml(port=70000),
         xml().replace(b"imap.example.org", b"imap.example.org/../x"),
+        xml().replace(b'"1.0"', b'"1.0" encoding="no-such"'),
+        xml().replace(b'"1.0"', b'"1.0" encoding="euc-jp"'), xml().decode().encode("utf-16"),
         b'<!DOCTYPE x [<!ENTITY a "b">]>' + xml()[22:],
     ],
 )  # fmt: skip

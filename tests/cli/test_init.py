@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import sys
@@ -13,12 +14,19 @@ import pytest
 from mailrules import config, discovery
 from mailrules.adapters import secret
 from mailrules.adapters.autoconfig import Endpoint
+from mailrules.adapters.secret import Secret
 from mailrules.cli.app import main
+from mailrules.cli.init import _keep
 from mailrules.first_look import SCHEMA
+from mailrules.starter import Start
+from tests.cli.test_login import dovecot_with_oauth
 from tests.json_contract import objects
 from tests.lab.dovecot import PASSWORD, Dovecot
+from tests.lab.oauth import OAuthProvider
 
 Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).parents[2]
+__all__ = ["dovecot_with_oauth"]
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +201,50 @@ def test_in_a_terminal_an_older_file_is_asked_about(alone: Path, dovecot: Doveco
     terminal.close()
     assert terminal.exitstatus == 1
     assert [path.name for path in alone.iterdir()] == ["rules.yaml"]
+
+
+def test_oauth_in_a_terminal(alone: Path, dovecot_with_oauth: Dovecot) -> None:
+    """It asks for a client id, has the person agree, and goes on as for a password."""
+    with OAuthProvider(dovecot_with_oauth.new_user()) as provider:
+        Path("lab.py").write_text(
+            f"""
+import sys
+from dataclasses import replace
+from mailrules import discovery, providers
+from mailrules.__main__ import main
+from mailrules.adapters.autoconfig import Endpoint
+server = providers.OAuthServer(
+    "{provider.url}/authorize", "{provider.url}/token", "{provider.url}/device", "mail", "the lab")
+providers.PROVIDERS["outlook"] = replace(
+    providers.PROVIDERS["outlook"], host="127.0.0.1", port={dovecot_with_oauth.imap_port}, security="none",
+    oauth=server)
+sys.exit(main())
+"""
+        )
+        terminal = pexpect.spawn(
+            sys.executable,
+            ["lab.py", "init", "--address", "me@outlook.com", "--username", provider.user],
+            encoding="utf-8", timeout=20, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        terminal.expect("Client id: ")
+        terminal.sendline("12-ab")
+        terminal.expect("enter the code WDJB-MJHT")
+        terminal.expect("The tokens are kept in outlook.token")
+        terminal.expect("Logged in. 6 mailboxes")
+        terminal.expect("Next: mailrules plan")
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 0
+    assert Path("outlook.token").stat().st_mode & 0o077 == 0
+    assert "oauth: {client_id: 12-ab}" in Path("rules.yaml").read_text().replace('"', "")
+
+
+def test_a_keyring_that_takes_nothing_is_no_dead_end(alone: Path) -> None:
+    """What was typed goes into a file then."""
+    start = Start(
+        account="a", address="me@a.example", username="me", password=("keyring", "mailrules"),
+        imap=Endpoint("a.example", 993, "tls"),
+    )  # fmt: skip
+    keyring = Secret("keyring", ("mailrules",), username="me")
+    kept = _keep(keyring, "typed-in-vain", start, Path("rules.yaml"))
+    assert (kept.source, kept.read()) == ("file", "typed-in-vain")

@@ -60,6 +60,19 @@ def run(
     width: int = 80,
 ) -> tuple[int, list[str]]:
     """Run it; where a question appears (a regular expression), type its answer. (Exit status, screen.)"""
+    status, stream = watch(program, answers, directory=directory, environment=environment, width=width)
+    return status, screen(stream)
+
+
+def watch(
+    program: Sequence[str],
+    answers: Mapping[str, str],
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+    width: int = 80,
+) -> tuple[int, str]:
+    """The same with all that was sent to the terminal, instead of what stands there at the end."""
     terminal = pexpect.spawn(
         program[0], list(program[1:]), encoding="utf-8", timeout=60, dimensions=(50, width),
         cwd=str(directory), env=dict(environment),
@@ -74,4 +87,4 @@ def run(
         seen.append(terminal.after)
         terminal.sendline(answers[questions[which]])
     terminal.close()
-    return terminal.exitstatus or 0, screen("".join(seen))
+    return terminal.exitstatus or 0, "".join(seen)
