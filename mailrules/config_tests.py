@@ -207,6 +207,7 @@ class Tests:
             joined = [", ".join(values)] if key in ADDRESS_HEADERS and values else values
             headers += [(header, value) for value in joined]
         headers += self._headers(form)
+        without = {str(name).lower() for name, value in form.mapping("headers").items() if value is None}
         date: datetime | str | None = ""
         if "date" in form.data:
             date = None if form.data["date"] is None else self._date(form)
@@ -219,7 +220,7 @@ class Tests:
             form.error("auth", "the account trusts nobody's word on this. Add trusted_authserv to it.")
         return Fixture(
             headers=tuple(headers), date=date, body=self._text(form, "body"), html=self._text(form, "html"),
-            attachments=self._attachments(form), auth=auth, **facts,
+            attachments=self._attachments(form), auth=auth, without=frozenset(without), **facts,
         ), ""  # fmt: skip
 
     def _outside(self, form: Section) -> dict[str, Any]:

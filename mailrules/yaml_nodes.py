@@ -137,7 +137,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     quoted = not isinstance(text, Plain) and (text in NULLS or text.lower() in ("true", "false"))
-    return dumper.represent_scalar(CORE + "str", str(text), style='"' if quoted else None)
+    style = '"' if quoted else "|" if "\n" in text else None
+    return dumper.represent_scalar(CORE + "str", str(text), style=style)
 
 
 _Dumper.add_multi_representer(str, _represent_text)

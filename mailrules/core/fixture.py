@@ -44,6 +44,7 @@ TEXT_HEADERS: Mapping[str, str] = {
     "subject": "Subject", "message_id": "Message-ID", "in_reply_to": "In-Reply-To",
     "references": "References", "list_id": "List-Id",
 }  # fmt: skip
+_BOUNDARY = "=_mailrules_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Attached:
 class Fixture:
     """The form. `headers` are (name, value), in the order in which they stand in the message.
 
+    `without`: headers that are not made either, lower case.
     `raw`: the message itself, as a file has it; then only what a file can't tell is set beside it.
     `date`: a time; a text, taken as it is; or None for no Date. "" stands for `received`.
     `search`, `gmail`: the expressions that select the message; None: nobody was asked. So with
@@ -85,6 +87,7 @@ class Fixture:
     body: str | None = None
     html: str | None = None
     attachments: tuple[Attached, ...] = ()
+    without: frozenset[str] = frozenset()
     raw: bytes | None = None
     account: str | None = None
     mailbox: str = "INBOX"
@@ -105,18 +108,25 @@ class Fixture:
         """The message's bytes. `authserv`: who says what `auth` holds."""
         if self.raw is not None:
             return self.raw
-        said = {name.lower() for name, _ in self.headers}
+        said = {name.lower() for name, _ in self.headers} | self.without
+        # The form may say what kind of multipart it is; where its parts begin is ours to say.
+        multipart = any(
+            name.lower() == "content-type" and value.lower().startswith("multipart/") and "=" not in value
+            for name, value in self.headers
+        )
         lines = []
         if self.auth:
             results = "; ".join(f"{method}={result}" for method, result in self.auth)
             lines.append(f"Authentication-Results: {authserv or 'mx.invalid'}; {results}")
-        lines += [f"{name}: {value}" for name, value in self.headers]
+        for name, value in self.headers:
+            end = f'; boundary="{_BOUNDARY}0"' if multipart and name.lower() == "content-type" else ""
+            lines.append(f"{name}: {value}{end}")
         moment = self.date if self.date != "" else self.received or now
         if moment is not None and "date" not in said:
             lines.append(f"Date: {moment if isinstance(moment, str) else format_datetime(moment)}")
         if "message-id" not in said:
             lines.append("Message-ID: <test@mailrules.invalid>")
-        mime_head, _, mime_body = self._mime().partition(b"\r\n\r\n")
+        mime_head, _, mime_body = self._mime(multipart=multipart).partition(b"\r\n\r\n")
         own = [
             line
             for line in _unfolded(mime_head)
@@ -125,8 +135,8 @@ class Fixture:
         head = b"".join(line.encode("utf-8", "replace") + b"\r\n" for line in lines)
         return head + b"".join(line + b"\r\n" for line in own) + b"\r\n" + mime_body
 
-    def _mime(self) -> bytes:
-        """The parts, with the headers that say what they are."""
+    def _mime(self, *, multipart: bool) -> bytes:
+        """The parts, with the headers that say what they are; with `multipart` also of one part."""
         message = EmailMessage(policy=policy.SMTP)
         for text, subtype in ((self.body, "plain"), (self.html, "html")):
             if text is None:
@@ -149,9 +159,11 @@ class Fixture:
                 message.add_attachment(inner, **how)  # type: ignore[arg-type]
             else:
                 message.add_attachment(file.content(), maintype=main, subtype=sub, **how)  # type: ignore[arg-type]
+        if multipart and not message.is_multipart():
+            message.make_mixed()
         for number, part in enumerate(message.walk()):
             if part.get_content_maintype() == "multipart":
-                part.set_boundary(f"=_mailrules_{number}")  # always the same bytes
+                part.set_boundary(f"{_BOUNDARY}{number}")  # always the same bytes
         if "mime-version" not in message:
             message["MIME-Version"] = "1.0"
         return message.as_bytes()
@@ -208,7 +220,8 @@ class Fixture:
 
     def with_raw(self, raw: bytes) -> Fixture:
         """The same facts beside the bytes of a message."""
-        return replace(self, raw=raw, headers=(), date="", body=None, html=None, attachments=(), auth=())
+        return replace(self, raw=raw, headers=(), date="", body=None, html=None, attachments=(), auth=(),
+                       without=frozenset())  # fmt: skip
 
 
 def _unfolded(head: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@ from mailrules.core.actions import TABLE as ACTIONS
 from mailrules.core.conditions import TABLE as CONDITIONS
 from mailrules.testing import run
 from tests.json_contract import objects
+from tests.lab.dovecot import PASSWORD, Dovecot
 
 RULES = Path(__file__).parents[1] / "rules"
 FILE = """\
@@ -97,3 +98,75 @@ def test_a_sample_that_is_missing(file: Path, capsys: pytest.CaptureFixture[str]
     file.write_text(FILE + "  - {name: gone, file: none.eml, expect: {rules: []}}\n")
     assert main(["test", "--config", str(file), "gone"]) == 1
     assert "'none.eml' can't be read" in capsys.readouterr().out
+
+
+MAIL = b"From: Bob <bob@acme.example>\r\nSubject: Your invoice\r\n\r\nhello\r\n"
+
+
+def test_capture_of_a_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A test is printed that can be pasted, and beside it what of the message was kept, and why."""
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(MAIL)
+    assert main(["test", "--config", str(file), "--capture", str(mail)]) == 0
+    out, err = capsys.readouterr()
+    assert "kept as it is: 'invoice', for rule 'filed': subject" in err
+    assert "acme" not in out
+    file.write_text(FILE.partition("tests:")[0] + out)
+    assert main(["test", "--config", str(file)]) == 0
+    assert "captured mail.eml" in capsys.readouterr().out
+    assert main(["test", "--config", str(file), "--capture", str(mail), "--json"]) == 0
+    [found] = objects("test", capsys.readouterr().out)
+    assert found["test"]["name"] == "captured mail.eml (2)"
+    assert [one["text"] for one in found["kept"]] == ["invoice"]
+
+
+def test_capture_into_a_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --output the message is a file that the test names; what is there is not overwritten."""
+    mail, target = tmp_path / "mail.eml", tmp_path / "samples.eml"
+    mail.write_bytes(MAIL)
+    arguments = ["test", "--config", str(file), "--capture", str(mail), "--output", str(target)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "file: samples.eml" in out
+    assert b"acme" not in target.read_bytes()
+    file.write_text(FILE.partition("tests:")[0] + out)
+    assert main(["test", "--config", str(file)]) == 0
+    assert main(arguments) == 2
+
+
+def test_capture_of_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there is said to be so; its options are refused without it."""
+    assert main(["test", "--config", str(file), "--capture", "none.eml"]) == 1
+    assert "none.eml: No such file or directory." in capsys.readouterr().err
+    assert main(["test", "--config", str(file), "--output", "x.eml"]) == 2
+    assert main(["test", "--config", str(file), "--capture", "none.eml", "--account", "wrok"]) == 2
+
+
+def test_capture_of_a_message_on_the_server(
+    dovecot: Dovecot,
+    user: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its UID, with the flags it has there and what SEARCH says of it; nothing on the server changes."""
+    monkeypatch.setenv("LAB", PASSWORD)
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        f"accounts: {{lab: {{host: 127.0.0.1, port: {dovecot.imap_port}, security: none, username: {user}, "
+        "password: {env: LAB}}}\nrules:\n"
+        "  - {name: filed, when: {subject: invoice, search: KEYWORD $Todo}, then: [flag: $A]}\n"
+    )
+    dovecot.append(user, [MAIL], flags="$Todo")
+    state = str(tmp_path / "state")
+    arguments = ["test", "--config", str(path), "--state", state, "--capture", "1"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "$Todo" in out
+    assert "KEYWORD $Todo" in out
+    path.write_text(path.read_text() + out)
+    assert main(["test", "--config", str(path)]) == 0
+    session = dovecot.session(user, "INBOX")
+    assert b"\\Seen" not in session.fetch("1", "(FLAGS)")[1][0]  # type: ignore[operator]
+    session.logout()
+    assert main([*arguments[:-1], "7"]) == 1
