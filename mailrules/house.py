@@ -16,7 +16,7 @@ from mailrules.adapters.imap.connection import Connection, Login
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.oauth import access_token
-from mailrules.adapters.store import Store, StoreError, covering, in_words
+from mailrules.adapters.store import Store, StoreError, StoreFull, covering, in_words
 from mailrules.config import Account, Config
 from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
 from mailrules.core.errors import PermanentError, TransientError
@@ -106,7 +106,11 @@ class House:
             )
         self.keep_rules()
         self.keep_schedules()
-        self._sources.tidy(self.config)
+        try:
+            self.store.take_up(at=clock.now())
+            self._sources.tidy(self.config)
+        except StoreFull as full:
+            log.warning("%s", full)  # nothing that has to be done at once
 
     def keep_rules(self) -> None:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were; and

@@ -350,7 +350,7 @@ class Run:
             until = clock.now() + SOON
             self.store.put_off(
                 self.account, self.mailbox.name, self.mailbox.uidvalidity, sorted(judged.pending),
-                reason="its script still runs", until=until,
+                until=until,
             )  # fmt: skip
             self.result.later(until)
         reasons = dict(judged.deferred)

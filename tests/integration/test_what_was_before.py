@@ -320,6 +320,21 @@ def test_what_is_not_answered_in_time(dovecot: Dovecot, user: str, tmp_path: Pat
         assert subjects(dovecot, user, "$Late") == ["0"]
 
 
+def test_the_helpdesk_timer(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """A worker's schedule finds what nobody has answered in time, and nothing that was answered before."""
+    rules = "  - {name: late, when: {unanswered_for: 4s}, schedule: {every: 2s}, then: [{flag: $Late}]}\n"
+    with Program(tmp_path, config(dovecot, user, rules)) as program:
+        program.run("run", "--once")
+        program.start()
+        program.wait_for("connected", timeout=20)
+        for n in range(2):
+            dovecot.append(user, message(n, subject=f"{n}", message_id=f"<{n}@c>"))
+        dovecot.append(user, message(9, in_reply_to="<1@c>"), mailbox="Sent")
+        program.wait_for(lambda: subjects(dovecot, user, "$Late") == ["0"], timeout=20)
+        program.stop()
+        assert subjects(dovecot, user, "$Late") == ["0"]
+
+
 @pytest.mark.parametrize("journal", [True, False])
 def test_plan_learns_without_writing(dovecot: Dovecot, user: str, tmp_path: Path, journal: bool) -> None:
     """`plan` knows what Sent says, whether there is a journal or not."""

@@ -36,6 +36,8 @@ RETRIES: tuple[State, ...] = ("failed", "gone", "held", "later", "unknown")
 HELD_FROM: tuple[State, ...] = ("planned", "later", "intent", "copied")
 SKIPS: tuple[State, ...] = ("failed", "held", "later", "planned", "unknown")
 
+_PUT_OFF = "its script still runs"
+
 
 class Desk(Journal):
     """The part of the store where troubles end and people decide."""
@@ -73,22 +75,24 @@ class Desk(Journal):
             return tries
 
     def put_off(
-        self,
-        account: str,
-        mailbox: str,
-        uidvalidity: int,
-        uids: Sequence[int],
-        *,
-        reason: str,
-        until: datetime,
+        self, account: str, mailbox: str, uidvalidity: int, uids: Sequence[int], *, until: datetime
     ) -> None:
         """Note that judging these takes its time: they wait until then at most, and that is no failed try."""
         key = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         # One try: with none it would be taken for a suspect.
-        told = {"state": "waiting", "tries": 1, "next_try": until, "error": reason, "recorded_at": until}
+        told = {"state": "waiting", "tries": 1, "next_try": until, "error": _PUT_OFF, "recorded_at": until}
         rows = [{**key, "uid": uid, **told} for uid in uids]
         with self._database.write() as connection:
             upsert(connection, message, rows, update_columns=("state", "next_try", "error"))
+
+    def take_up(self, *, at: datetime) -> None:
+        """What another process had put off is due now: what it waited for has ended with that."""
+        put_off = (schema.TROUBLED, message.c.state == "waiting", message.c.error == _PUT_OFF)
+        with self._database.read() as connection:
+            if connection.execute(select(message.c.uid).where(*put_off).limit(1)).first() is None:
+                return  # a start writes as little as it can: there may be no room
+        with self._database.write() as connection:
+            connection.execute(update(message).where(*put_off).values(next_try=at))
 
     def _say_quarantined(
         self, connection: Connection, key: Mapping[str, Any], reason: str, at: datetime

@@ -60,8 +60,9 @@ class ScriptCondition(Condition):
 
     def matches(self, message: Message) -> bool:
         answer: ScriptAnswer = message.get(self.fact)
-        if answer.problem:
-            raise UnknownFact(Unavailable(answer.problem, passing=answer.passing))
+        if answer.problem or answer.status not in (0, 1):
+            reason = answer.problem or f"script: exit status {answer.status}"
+            raise UnknownFact(Unavailable(reason, passing=answer.passing))
         return answer.status == 0
 
     def value(self, message: Message) -> Any:

@@ -137,3 +137,16 @@ def test_giving_up_quarantines_the_message(store: Store) -> None:
     store.retry([first.id], at=at(6))
     store.skip([second.id], at=at(6))
     assert store.troubled() == []
+
+
+def test_what_is_put_off_has_not_failed(store: Store) -> None:
+    """It waits until then, is no suspect and counts no try; what another process put off is due at once."""
+    baseline(store)
+    for until in (at(30), at(60)):
+        store.put_off("work", "INBOX", 1, [7, 8], until=until)
+    waiting = store.deferred("work", "INBOX", 1)
+    assert waiting == {7: at(60), 8: at(60)} and not store.suspects("work", "INBOX", 1)
+    assert {one.tries for one in store.troubled("waiting")} == {1}
+    store.defer("work", "INBOX", 1, 8, reason="the server says no", at=at(1))
+    store.take_up(at=at(2))
+    assert store.deferred("work", "INBOX", 1)[7] == at(2) < store.deferred("work", "INBOX", 1)[8]

@@ -36,6 +36,7 @@ def test_anything_else_can_not_be_judged(passing: bool) -> None:
     """And it says why, and whether it may pass."""
     verdict = judge(WHEN, mail(facts=said(3, problem="exit status 3", passing=passing)))
     assert verdict.truth is None and verdict.causes == (Unavailable("exit status 3", passing=passing),)
+    assert judge(WHEN, mail(facts=said(2))).truth is None, "as in `tests: {script: 2}`"
 
 
 def test_it_is_asked_last() -> None:
