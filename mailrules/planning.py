@@ -28,6 +28,7 @@ from mailrules.core.rule import Rule
 from mailrules.core.search import Everything, Key
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
+from mailrules.forecast import Forecast
 from mailrules.house import House, scheduled_rules
 from mailrules.judging import PIECE, WORTH_A_SEARCH, Judge
 from mailrules.pace import Pace
@@ -63,6 +64,7 @@ class Planner:
         self.summary = Summary()
         self._stopping = stopping or house.stopping.is_set
         self._turns: dict[str, Assignments] = {}  # whose turn it would be, by account
+        self.forecast = _forecast(house)
         self._once: set[int] = set()  # hashes of what is done once only, and is planned
 
     # -- plan -----------------------------------------------------------------------------------
@@ -176,7 +178,12 @@ class Planner:
     def _plan_account(self, account: str, connection: Connection) -> Iterator[Event]:
         for name in self._mailboxes(account, connection):
             mailbox = connection.select(name, read_only=True)
-            yield from self._survey(account, mailbox, mailbox.uids())
+            there = mailbox.uids()
+            leaving = 0
+            for event in self._survey(account, mailbox, there):
+                leaving += isinstance(event, Planned) and event.leaves
+                yield event
+            self.forecast.left(account, name, leaving=leaving, there=len(there))
 
     def _survey(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> Iterator[Event]:
         rules = self._rules(account, mailbox.name)
@@ -235,6 +242,7 @@ class Planner:
                 decision = replace(decision, effects=kept)
             planned = Planned(account, mailbox.name, mailbox.uidvalidity, uid, identity, decision, before)
             self.summary.count(planned, exists=lambda name: there(name) is not None)
+            self.forecast.count(planned)
             yield planned
 
     def _done_before(
@@ -400,6 +408,19 @@ class Planner:
     ) -> Sequence[Planned]:
         """Those of a window that are to be acted on: here all, for they were judged a moment ago."""
         return window
+
+
+def _forecast(house: House) -> Forecast:
+    """What the brakes have counted so far, where there is a journal."""
+    limits = {rule.name: rule.limits for rule in house.config.rules if rule.limits.any}
+    store = house.journal
+    if store is None:
+        return Forecast(limits)
+    return Forecast(
+        limits,
+        in_hour=lambda rule: store.acted_in_hour(rule, now=clock.now()),
+        in_day=lambda account: store.sent_in_day(account, now=clock.now()),
+    )
 
 
 def _windows(found: Iterable[Planned]) -> Iterator[list[Planned]]:

@@ -128,6 +128,7 @@ def as_events(
             "states": dict(summary.states),
             "deferred": summary.deferred,
             "braked": summary.braked,
+            "brakes": planner.forecast.lines(),
             "created": [[account, name, many] for (account, name), many in sorted(summary.created.items())],
             "stopped": summary.stopped,
             "errors": summary.errors,

@@ -70,7 +70,8 @@ def command(
     arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json, "again": again}
     if yes:
         request = arguments | {"over_brakes": over_brakes}
-        result = show(_events(common, config, request), config, json=common.json, verbose=common.verbose > 0)
+        events = _events(common, config, request)
+        result = show(events, config, json=common.json, did=True, verbose=common.verbose > 0)
         return _end(common, result, "mailrules apply")
     if _nobody_to_ask(common):
         return 2

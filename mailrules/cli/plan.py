@@ -209,10 +209,13 @@ def show(
     config: Config,
     *,
     json: bool,
-    samples: bool = True,
+    did: bool = False,
     verbose: bool = False,
 ) -> dict[str, Any]:
-    """Show a plan as it is made, with a progress bar on a terminal. Returns the result, the last event."""
+    """Show a plan as it is made, with a progress bar on a terminal. Returns the result, the last event.
+
+    `did`: it is done at once, so that the brakes speak for themselves.
+    """
     found = Samples(order=[rule.name for rule in config.rules], accounts=len(config.accounts))
 
     def take(event: Mapping[str, Any]) -> None:
@@ -227,10 +230,16 @@ def show(
     result["dry"] = found.dry > 0 and found.dry == sum(result["summary"]["effects"].values())
     if json:
         output.emit({"summary": result["summary"]})
+        for line in () if did else result["brakes"]:
+            output.note(line)
         say_troubles(result)
-    elif samples:
+    else:
         found.say()
         say_created(
             result["created"], allowed=config.settings.create_mailboxes, accounts=len(config.accounts)
         )
+        if result["brakes"] and not did:
+            output.say("Brakes:", style="yellow")
+            for line in result["brakes"]:
+                output.say(f"  {line}")
     return result

@@ -10,7 +10,7 @@ from mailrules.core.safe import cut
 
 NOTHING: dict[str, Any] = {
     "summary": {"messages": 0, "matched": 0, "rules": {}, "effects": {}}, "states": {}, "deferred": 0,
-    "braked": [], "created": [], "errors": [], "passing": False, "stopped": True,
+    "braked": [], "brakes": [], "created": [], "errors": [], "passing": False, "stopped": True,
 }  # fmt: skip
 """The result of what was cut off before it gave one."""
 

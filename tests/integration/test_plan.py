@@ -207,6 +207,24 @@ def test_the_brake_holds_a_kept_plan_too(dovecot: Dovecot, user: str, program: P
     assert len(program.log("--action", "move")) == 80
 
 
+def test_plan_says_what_the_brakes_would_stop(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """The limit of a rule and the half of the mailbox, before; `apply` then does as it was said."""
+    rules = (
+        "rules:\n"
+        "  - {name: few, when: {subject: x}, then: [{flag: $X}], limits: {per_run: 30, per_hour: 50}}\n"
+        "  - {name: most, when: {subject: y}, then: [{move: Y}]}\n"
+    )
+    program = Program(tmp_path, "accounts:\n" + account(dovecot, user) + rules)
+    dovecot.append(user, [message(n, subject="x" if n % 3 == 0 else "y") for n in range(120)])
+    shown = program.run("plan").stdout
+    assert "rule 'few': 30 of 40 messages, then its limit pauses it (per_run: 30); 10 would be held." in shown
+    assert f"{user}/INBOX: 80 of 120 messages would leave the mailbox" in shown
+    assert "rule 'few': 30 of 40" in program.run("plan", "--json").stderr
+    program.run("apply", "--yes", "--over-brakes")
+    states = [entry["state"] for entry in program.log("--rule", "few")]
+    assert (states.count("done"), states.count("held")) == (30, 10)
+
+
 def test_what_is_done_once_is_not_planned_again(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """What `apply` would not do, because it was done before, `plan` does not promise."""
     (tmp_path / "noting").write_text("#!/bin/sh\nexit 0\n")

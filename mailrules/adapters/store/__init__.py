@@ -51,7 +51,7 @@ from mailrules.adapters.store.rows import (
 )
 from mailrules.adapters.store.runlog import STATES, RunLog, timestamp
 from mailrules.adapters.store.schedules import ScheduleRow, Schedules
-from mailrules.adapters.store.sending import Sending
+from mailrules.adapters.store.sending import A_DAY, A_MINUTE, Sending
 from mailrules.adapters.store.sent_mail import Answered, SentMail, SentTo
 from mailrules.adapters.store.sightings import Sighting, SightingBook
 from mailrules.adapters.store.undoing import PlannedUndo, Recorded, Undoing, taken_back
@@ -165,6 +165,8 @@ class Store(
 
 __all__ = [
     "ACTING",
+    "A_DAY",
+    "A_MINUTE",
     "FILE",
     "GENERATION",
     "JUDGE",

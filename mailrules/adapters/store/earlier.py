@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import and_, select
 
+from mailrules.adapters.store.brakes import DAY, HOUR, counted
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.effects import chunks
 from mailrules.adapters.store.mailboxes import is_
@@ -55,3 +56,13 @@ class Earlier:
                     if plan is not None or row.uid not in found or found[row.uid].plan is None:
                         found[row.uid] = Acted(row.id, plan)
         return found
+
+    def acted_in_hour(self, rule: str, *, now: datetime) -> int:
+        """On how many messages a rule with `per_hour` has acted within the last hour."""
+        with self._database.read() as connection:
+            return counted(connection, f"hour:{rule}", now=now, within=HOUR)
+
+    def sent_in_day(self, account: str, *, now: datetime) -> int:
+        """How many messages an account has sent within a day."""
+        with self._database.read() as connection:
+            return counted(connection, f"day:{account}", now=now, within=DAY)

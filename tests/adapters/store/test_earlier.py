@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailrules.adapters.store import Acted, Store
+from mailrules.core.rule import Limits
 from mailrules.core.uidset import UidSet
 
 from .journal_words import T0, at, decided, flag, forward, move, record
@@ -41,3 +42,15 @@ def test_a_plan_can_ask_what_record_would_leave_out(store: Store) -> None:
     kept = {(row.uid, row.order) for row in record(store, *again, when=at(1))}
     assert kept == {(1, 2), (2, 0)}
     assert store.done_before("work", "INBOX", 7, [decided(5, forward(), identity="x")], again=True) == set()
+
+
+def test_what_the_brakes_have_counted_can_be_asked(store: Store) -> None:
+    """On how many messages a limited rule has acted within the hour; what an account has sent in a day."""
+    store.limits = {"filing": Limits(per_hour=5)}
+    record(store, decided(1, flag()), decided(2, flag(), move()))
+    assert store.acted_in_hour("filing", now=at(60)) == 2
+    assert store.acted_in_hour("filing", now=at(3601)) == 0 == store.acted_in_hour("other", now=at(60))
+    (row,) = record(store, decided(3, forward()))
+    store.advance([row.id], frm="planned", to="intent", at=at(1))
+    store.advance([row.id], frm="intent", to="commit", at=at(2))
+    assert (store.sent_in_day("work", now=at(60)), store.sent_in_day("home", now=at(60))) == (1, 0)
