@@ -13,7 +13,8 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.config import Account, Config
 from mailrules.config_reader import nearest, suggest
-from mailrules.core.actions.base import RenderContext
+from mailrules.core.actions.assign import Assign
+from mailrules.core.actions.base import Action, RenderContext
 from mailrules.core.actions.flags import Flag
 from mailrules.core.actions.mailbox import Archive, Copy, Junk, Move, Trash
 from mailrules.core.errors import PermanentError, RenderError, TransientError
@@ -152,6 +153,8 @@ class _Inspection:
             for action in rule.then:
                 if isinstance(action, Move | Copy) and action.mailbox.literal:
                     wanted.setdefault(action.mailbox.source, []).append(rule)
+                for place in action.places("mailbox") if isinstance(action, Assign) else ():
+                    wanted.setdefault(place, []).append(rule)
         for name, rules in wanted.items():
             if name in listed or name.upper() == "INBOX":
                 continue
@@ -201,11 +204,11 @@ class _Inspection:
             return
         for rule in rules:
             for action in rule.then:
-                for flag in action.flags if isinstance(action, Flag) else ():
-                    if flag.literal and flag.source.lower() not in kept:
+                for flag in _set_by(action):
+                    if flag.lower() not in kept:
                         yield self._error(
-                            f"'{mailbox.name}' does not keep {flag.source}, which rule {rule.name} sets. "
-                            "Use a mailbox or flagged instead.",
+                            f"'{mailbox.name}' does not keep {flag}, which rule {rule.name} sets. "
+                            f"{_instead_of(action)} instead.",
                             mailbox.name,
                         )
 
@@ -239,3 +242,14 @@ def _watches(rule: Rule, mailbox: str) -> bool:
 
 def _names(rules: Sequence[Rule]) -> str:
     return ", ".join(dict.fromkeys(rule.name for rule in rules))
+
+
+def _set_by(action: Action) -> list[str]:
+    """The keywords and flags that an action sets, as far as they are written out."""
+    if isinstance(action, Flag):
+        return [flag.source for flag in action.flags if flag.literal]
+    return action.places("keyword") if isinstance(action, Assign) else []
+
+
+def _instead_of(action: Action) -> str:
+    return "Write 'with: mailbox'" if isinstance(action, Assign) else "Use a mailbox or flagged"

@@ -19,6 +19,7 @@ from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.search import in_words as search_words
 from mailrules.adapters.store import Decided, EffectRow
 from mailrules.adapters.store.assigning import Assignments
+from mailrules.adapters.store.replies import Replies
 from mailrules.assigning import whose_turn
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.brakes import takes_most
@@ -65,6 +66,7 @@ class Planner:
         self._stopping = stopping or house.stopping.is_set
         self._turns: dict[str, Assignments] = {}  # whose turn it would be, by account
         self.forecast = _forecast(house)
+        self._replies: dict[str, Replies] = {}  # who would be answered, by account
         self._once: set[int] = set()  # hashes of what is done once only, and is planned
 
     # -- plan -----------------------------------------------------------------------------------
@@ -240,10 +242,23 @@ class Planner:
             if before:
                 kept = tuple(e for e, was in zip(decision.effects, known, strict=True) if not was)
                 decision = replace(decision, effects=kept)
+            decision = self._answered_lately(account, decision)
             planned = Planned(account, mailbox.name, mailbox.uidvalidity, uid, identity, decision, before)
             self.summary.count(planned, exists=lambda name: there(name) is not None)
             self.forecast.count(planned)
             yield planned
+
+    def _answered_lately(self, account: str, decision: Decision) -> Decision:
+        """Without replies to those who have had theirs."""
+        if not any(effect.action == "reply" for effect in decision.effects):
+            return decision
+        store, at = self.house.journal, clock.now()
+        replies = self._replies.setdefault(account, Replies(account))
+        if store is None:
+            effects = [replies.once_in_a_while(None, effect, at=at) for effect in decision.effects]
+        else:
+            effects = store.answered_lately(replies, decision.effects, at=at)
+        return replace(decision, effects=tuple(effects))
 
     def _done_before(
         self, account: str, mailbox: Mailbox, found: Mapping[int, tuple[Identity, Decision]]
@@ -302,6 +317,7 @@ class Planner:
                 return
             self.house.finish(account, connection, name)
             self._turns.clear()  # those of the mailbox before are in the journal now
+            self._replies.clear()
             mailbox = connection.select(name)
             before = self.summary.messages
             total = self._ours(account, mailbox, mailbox.uids())

@@ -55,6 +55,22 @@ def test_unkept_keyword() -> None:
         assert said(remarks(server, rule="then: [{flag: $Todo}]"), "error") == [
             "'INBOX' does not keep $Todo, which rule a sets. Use a mailbox or flagged instead."
         ]
+        assert said(remarks(server, rule="then: [{assign: [ann]}]"), "error") == [
+            "'INBOX' does not keep $Assigned_ann, which rule a sets. Write 'with: mailbox' instead."
+        ]
+
+
+def test_mailboxes_of_people() -> None:
+    """Mailboxes that mail is assigned to are announced as those it is moved to; labels ask for Gmail."""
+    with ScriptedServer() as server:
+        told = said(remarks(server, rule="then: [{assign: {to: [ann, T/b], with: mailbox}}]"), "info")
+        created = [m.split(" will")[0] for m in told if " will be created" in m]
+        assert created == ["the mailbox 'Assigned/ann'", "the mailbox 'T/b'"]
+        errors = said(remarks(server, rule="then: [{label: X}]"), "error")
+        assert errors == [
+            "label and unlabel can't be done: this is not a Gmail server. "
+            "Say under 'accounts' whom they are for: a."
+        ]
         assert said(remarks(server, rule="then: [{flag: flagged}]"), "error") == []
 
 

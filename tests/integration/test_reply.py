@@ -52,6 +52,9 @@ def test_nobody_that_rfc_3834_forbids(dovecot: Dovecot, user: str, smtp_sink: An
         dovecot.append(user, person("ann"))
         (planned,) = [e for e in program.json("plan", status=None) if "uid" in e][-1:]
         assert planned["actions"][0]["arguments"]["to"] == ["ann@acme.example"]
+        dovecot.append(user, person("ann"))
+        counted = program.json("plan")[-1]["summary"]["effects"]
+        assert counted["reply"] == 1, "a plan answers a sender once"
 
 
 def test_everybody_else_exactly_once(dovecot: Dovecot, user: str, smtp_sink: Any, tmp_path: Path) -> None:
@@ -89,6 +92,8 @@ def test_once_in_seven_days_over_mailboxes_and_restarts(
         dovecot.append(user, [person("ann", 3), person("ann", 4)], "Team")
         program.wait_for(lambda: len(program.log("--action", "reply")) == 4)
         program.stop()
+        shown = [e for e in program.json("plan") if "uid" in e]
+        assert [a for e in shown for a in e["actions"] if a["action"] == "reply"] == [], "plan knows it, too"
         dovecot.append(user, [person("ann", 5), person("bob")])
         program.run("run", "--once")
         assert sorted(to for m in smtp_sink.messages for to in m.rcpt_tos) == [

@@ -133,7 +133,7 @@ class Recording(Journal):
             execute_many(connection, _TOLD, [_message(d, place, stamp) for d in decided])
             taken = self._once_taken(connection, account, decided)
             waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
-            replies = Replies(connection, account, at)
+            replies = Replies(account)
             turns = Assignments(account)
             rows: list[dict[str, Any]] = []
             for one in decided:
@@ -144,7 +144,7 @@ class Recording(Journal):
                         planned = turns.choose(connection, identity, planned, loads)
                     nth = _nth(taken, identity, planned, again=again)
                     if nth is not None and planned.action == "reply":
-                        planned = replies.once_in_a_while(planned)
+                        planned = replies.once_in_a_while(connection, planned, at=at)
                     if nth is not None and not (waiting and _what(one.uid, planned) in waiting):
                         rows.append(
                             self._effect(
@@ -170,6 +170,13 @@ class Recording(Journal):
         """The effects as `record` would plan them now, their people chosen. Nothing is written."""
         with self._database.read() as connection:
             return [turns.choose(connection, identity, planned, loads) for planned in effects]
+
+    def answered_lately(
+        self, replies: Replies, effects: Sequence[PlannedEffect], *, at: datetime
+    ) -> list[PlannedEffect]:
+        """The effects as `record` would plan them now: replies to who has had one are skipped."""
+        with self._database.read() as connection:
+            return [replies.once_in_a_while(connection, planned, at=at) for planned in effects]
 
     def done_before(
         self,

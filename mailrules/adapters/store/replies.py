@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,37 +16,44 @@ if TYPE_CHECKING:  # templates and regexes are heavy, and reading the log needs 
 _NEVER_SENT = ("failed", "gone", "skipped", "would")
 
 
+@dataclass(slots=True)
 class Replies:
-    """Within one transaction: what was answered before, by the journal and by this transaction.
+    """What was answered before, by the journal and now: within one transaction, or in a plan that is only
+    shown.
 
     A reply that failed or was dropped does not count: its sender has not been answered. One that is held,
     waits, or may have been sent does.
     """
 
-    def __init__(self, connection: Connection, account: str, at: datetime) -> None:
-        self._connection = connection
-        self._account = account
-        self._at = at
-        self._now: set[tuple[str, str]] = set()
+    account: str
+    _now: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
-    def once_in_a_while(self, planned: PlannedEffect) -> PlannedEffect:
-        """The reply as it is, or skipped, if its rule answered its sender within its `once_every`."""
-        if planned.state not in ("planned", "held"):
+    def once_in_a_while(
+        self, connection: Connection | None, planned: PlannedEffect, *, at: datetime
+    ) -> PlannedEffect:
+        """The reply as it is, or skipped, if its rule answered its sender within its `once_every`; what is
+        no reply as it is. `connection` None: there is no journal yet.
+        """
+        if planned.action != "reply" or planned.state not in ("planned", "held"):
             return planned
         who = (planned.rule, clean(planned.target))
-        last = self._at if who in self._now else self._last(who, planned)
+        last = self._now.get(who)
+        if last is None and connection is not None:
+            last = self._last(connection, who, planned, at)
         if last is None:
-            self._now.add(who)
+            self._now[who] = at
             return planned
         because = f"not answered: this rule answered {planned.target} on {last:%Y-%m-%d}, and `once_every`"
         return replace(planned, state="skipped", once=False, because=f"{because} is not over")
 
-    def _last(self, who: tuple[str, str], planned: PlannedEffect) -> datetime | None:
-        since = self._at - timedelta(seconds=float(planned.arguments["once_every"]))
-        found: datetime | None = self._connection.scalar(
+    def _last(
+        self, connection: Connection, who: tuple[str, str], planned: PlannedEffect, at: datetime
+    ) -> datetime | None:
+        since = at - timedelta(seconds=float(planned.arguments["once_every"]))
+        found: datetime | None = connection.scalar(
             select(func.max(effect.c.created_at, type_=Moment())).where(
                 REPLY,
-                effect.c.account == self._account,
+                effect.c.account == self.account,
                 effect.c.rule == who[0],
                 effect.c.target == who[1],
                 effect.c.created_at > since,

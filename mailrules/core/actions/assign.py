@@ -86,6 +86,10 @@ class Assign(Action):
             return None
         return cls(to=to, by=words["by"], how=words["with"])
 
+    def places(self, how: str) -> list[str]:
+        """The keywords or mailboxes of those who are written out, if it assigns by those."""
+        return [place_of(person.source, how) for person in self.to if person.literal and how == self.how]
+
     def facts(self) -> frozenset[Fact]:
         return frozenset().union(*(person.facts() for person in self.to))
 
