@@ -111,9 +111,9 @@ class Correspondence:
         with connection.lane.left():
             self._lock.acquire()
         try:
-            if needed <= self._as_of:
-                return None
             now = clock.now()
+            if needed <= self._as_of <= now:  # or somebody has set the clock back
+                return None
             name = self._sent() or connection.special_use().get("\\Sent")
             if name is None:
                 return Unavailable(

@@ -135,10 +135,9 @@ class Judge:
             for start in range(0, len(uids), PIECE):
                 piece = uids[start : start + PIECE]
                 hold(piece)
-                self.note(mailbox.name, self.identify(mailbox, judged, piece), now)
-            uids = [uid for uid in uids if uid in judged.identities]
-            if not uids:
-                return judged
+                known = mailbox.identities(piece)
+                judged.identities.update(known)
+                self.note(mailbox.name, known, now)
         wanted: Sequence[int] = uids
         search = Everything() if self.searched else self.search(now)
         if not isinstance(search, Everything) and (self.trust_search or len(uids) >= WORTH_A_SEARCH):

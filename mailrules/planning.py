@@ -54,6 +54,12 @@ class NoSuchName(PermanentError):
     """A rule or account was asked for that the file does not have: a usage error."""
 
 
+_ASKED = {
+    "sightings": "the journal", "written_to": "the Sent mailbox", "answer": "the Sent mailbox",
+    "script": "scripts",
+}  # fmt: skip
+
+
 class Planner:
     """Walks accounts and mailboxes. Events come as they happen; `summary` is complete at the end."""
 
@@ -296,7 +302,8 @@ class Planner:
         first = judge.first_facts()
         words = f"{asked}; FETCH {fetch_words(first)}"
         if later := judge.rules.facts - first:
-            words += f"; where that leaves it open, {', '.join(sorted({fact.kind for fact in later}))}"
+            asked_later = sorted({_ASKED.get(fact.kind, fact.kind) for fact in later})
+            words += f"; where that leaves it open, {', '.join(asked_later)}"
         return Look(account, mailbox.name, f"{messages} messages: {words}")
 
     def _since(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[int]:

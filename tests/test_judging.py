@@ -134,3 +134,24 @@ def test_rules_that_read_nothing(desk: Callable[..., Desk]) -> None:
     rules = desk("- {name: r, when: always, then: [{flag: x}]}\n", [message()])
     judged = rules.judge([1, 2])
     assert list(judged.decisions) == [1] and judged.gone == {2}
+
+
+def test_one_that_nobody_can_name_is_judged_all_the_same(desk: Callable[..., Desk]) -> None:
+    """Who remembers messages is told of those with an identity, in pieces, before any is judged; the others
+    are missed only by rules that ask."""
+    rules = desk("- {name: r, when: {subject: number}, then: [{flag: x}]}\n", numbered(PIECE + 3))
+    told: list[list[int]] = []
+
+    class Named:
+        """Its identities lack one."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(rules.mailbox, name)
+
+        def identities(self, uids: Sequence[int]) -> dict[int, Any]:
+            return {uid: found for uid, found in rules.mailbox.identities(uids).items() if uid != 2}
+
+    judge = replace(rules.judge_, noting=True, note=lambda name, known, now: told.append(sorted(known)))
+    judged = judge.judge(Named(), range(1, PIECE + 4), NOW)  # type: ignore[arg-type]
+    assert [len(those) for those in told] == [PIECE - 1, 3] and 2 not in told[0]
+    assert len(judged.decisions) == PIECE + 3 and not judged.deferred

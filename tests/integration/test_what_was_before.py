@@ -198,11 +198,14 @@ def test_a_slow_script_is_heard_when_it_has_ended(dovecot: Dovecot, user: str, t
         program.wait_for(lambda: sorted(subjects(dovecot, user, "$Slow")) == ten, timeout=25)
         asked = (tmp_path / "asked").read_text().split()
         assert sorted(asked, key=int) == [str(n) for n in range(1, 11)]
-        dovecot.append(user, message(10, subject="last"))
-        program.wait_for(lambda: "11" in (tmp_path / "asked").read_text().split(), timeout=10)
-        program.stop()
-        program.run("run", "--once")
-        assert "last" in subjects(dovecot, user, "$Slow")
+        for uid, name in ((11, "stopped"), (12, "killed")):
+            dovecot.append(user, message(10, subject=name))
+            program.wait_for(lambda n=uid: str(n) in (tmp_path / "asked").read_text().split(), timeout=10)
+            program.stop() if name == "stopped" else program.kill()
+            program.run("run", "--once")
+            assert name in subjects(dovecot, user, "$Slow")
+            if name == "stopped":
+                program.start()
 
 
 # -- what the Sent mailbox tells ----------------------------------------------------------------------
