@@ -16,7 +16,7 @@ from mailrules.config_lint_view import View
 from mailrules.core import implication
 from mailrules.core.conditions.address_test import Patterns
 from mailrules.core.errors import Report
-from mailrules.core.implication import People, Term, There, Words
+from mailrules.core.implication import Is, People, Term, There, Words
 
 _MOST_LOOSE = 40
 _MOST_PARTNERS = 20
@@ -36,6 +36,7 @@ class Pairs:
         rest = [view for view in self._views if view.index not in shadowed and view.never is None]
         self._fights(rest)
         self._to_and_fro(rest)
+        self._rings(rest)
         for view in rest:
             self._own_work(view)
 
@@ -148,6 +149,28 @@ class Pairs:
                                 at="key",
                             )
 
+    def _rings(self, views: Sequence[View]) -> None:
+        """Warn of a rule that sends back what another account of ours redirected to its own."""
+        named = {(account.address or "").casefold(): account.name for account in self._accounts.values()}
+        named.pop("", None)
+        sending: dict[tuple[str, str], list[tuple[View, str]]] = defaultdict(list)
+        for view in views:
+            for action, address in view.recipients():
+                for account in view.accounts:
+                    if named.get(address, account.name) != account.name:
+                        sending[account.name, named[address]].append((view, action.key))
+        for (home, away), first in sending.items():
+            for view, sent in islice(first, _MOST_PARTNERS):
+                for other, back in islice(sending.get((away, home), ()), _MOST_PARTNERS):
+                    if sent == "redirect" and home != away and _sent_back(view, other, away):
+                        self._report.warning(
+                            place_of(other, back),
+                            f"on '{away}' the rule '{other.rule.name}' sends to '{home}' what "
+                            f"'{view.rule.name}' redirects from there: that is refused as a loop, and the "
+                            "rule fails. Write unless to keep them apart.",
+                            at="key",
+                        )
+
     # -- loops ----------------------------------------------------------------------------------------
     def _own_work(self, view: View) -> None:
         """Warn of a rule that meets what it moved or copied in another mailbox that it looks at."""
@@ -193,6 +216,19 @@ def _ping_pong(view: View, target: str, other: View, back: str) -> bool:
     if view.changes_flags or other.changes_flags or not view.live or not other.live:
         return False
     return implication.follows(view.live, other.live) or implication.follows(other.live, view.live)
+
+
+def _sent_back(view: View, other: View, account: str) -> bool:
+    """Whether `other` matches there what `view` redirects: a message keeps its headers and its text."""
+    there = [one for one in other.watched("INBOX") if one.name == account]
+    lasting = all(
+        literal.true
+        and isinstance(literal.atom, People | Words | There | Is)
+        and not implication.reads_flags(literal)
+        for term in other.live
+        for literal in term
+    )
+    return bool(there and view.live and lasting) and implication.follows(view.live, other.live)
 
 
 # -- looking up -------------------------------------------------------------------------------------------

@@ -177,10 +177,7 @@ class Alone:
     def _to_itself(self, view: View) -> None:
         """Sending to the account itself is refused when it is to be done: say so before."""
         for action in view.rule.then:
-            to = getattr(action, "to", None)
-            if action.key not in ("forward", "redirect") or not isinstance(to, tuple):
-                continue
-            recipients = {template.source.strip().casefold() for template in to if template.literal}
+            recipients = {address for one, address in view.recipients() if one is action}
             own = [one for one in view.accounts if (one.address or "").casefold() in recipients]
             if own:
                 names = ", ".join(account.name for account in own)

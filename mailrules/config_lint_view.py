@@ -155,6 +155,15 @@ class View:
                 name = mailbox.source
                 yield action, "INBOX" if name.upper() == "INBOX" else name
 
+    def recipients(self) -> Iterator[tuple[Action, str]]:
+        """The addresses that it forwards or redirects to, case-folded, where they are written out."""
+        for action in self.rule.then:
+            to = getattr(action, "to", None)
+            if action.key in ("forward", "redirect") and isinstance(to, tuple):
+                for template in to:
+                    if template.literal:
+                        yield action, template.source.strip().casefold()
+
 
 _FLAGS: Condition = Seen(wanted=True)
 """Stands for what an action did, where a literal names the condition it came from."""
