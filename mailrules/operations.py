@@ -76,8 +76,15 @@ def retry(store: Store, names: Names, arguments: Mapping[str, Any]) -> Iterator[
 
 
 def skip(store: Store, names: Names, arguments: Mapping[str, Any]) -> Iterator[Event]:
-    """`ids`: do without these effects. One log object each."""
-    rows = store.skip(_ids(arguments), at=clock.now())
+    """`ids`, or all that is held of `rule`: do without these effects. One log object each."""
+    if "rule" in arguments:
+        target = target_of(f"rule:{arguments['rule']}", names, store)
+        ids = store.held_of(target.partition(":")[2])
+        if not ids:
+            return
+    else:
+        ids = _ids(arguments)
+    rows = store.skip(ids, at=clock.now())
     yield from store.log(LogQuery(ids=tuple(row.id for row in rows)))
 
 

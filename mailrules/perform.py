@@ -80,10 +80,20 @@ class Performer:
 
     def _perform_heads(self, heads: Sequence[EffectRow], turns: Turns) -> None:
         leaving = heads[0].leaves
+        heads = self._with_room(heads)
         for group in sets(self._may_leave(heads) if leaving else heads):
             if self.stopping():
                 break
             self._perform_set(group, turns)
+
+    def _with_room(self, heads: Sequence[EffectRow]) -> list[EffectRow]:
+        """Without the sends that there is no room for now: all of these are put off at once."""
+        fresh = [row for row in heads if row.action in SENDS and row.state in ("planned", "later")]
+        if not fresh:
+            return list(heads)
+        free = {row.id for row in self.endings.make_room(self.endings.hold(fresh))}
+        out = {row.id for row in fresh} - free
+        return [row for row in heads if row.id not in out]
 
     def _take_back(self, turns: Turns, seconds: float) -> bool:
         """Errands that are back: their messages go on. Waits so long for the first one."""
@@ -145,8 +155,6 @@ class Performer:
         elif rows[0].verb in SET_ACTIONS:
             self._at_once(rows)
         else:
-            if rows[0].action in SENDS:
-                rows = self.endings.make_room(rows)
             for row in rows:  # each with its own look at the brakes: they hold before the next effect
                 if self.stopping():
                     break

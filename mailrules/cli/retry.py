@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,17 +21,20 @@ def command(common: Common, ids: Ids) -> int:
 
     Example: mailrules retry 4711 4712
     """
-    return decide("retry", common, ids)
+    decide("retry", common, ids=ids)
+    return 0
 
 
-def decide(name: str, common: Common, ids: list[int]) -> int:
-    """Ask for it, and show what became of the effects."""
+def decide(name: str, common: Common, **arguments: Any) -> int:
+    """Ask for it, and show what became of the effects. Gives how many those are."""
     from mailrules.operations import perform
 
     lines = Lines()
-    for entry in perform(name, common.locate(), names=common.names, ids=ids):
+    shown = 0
+    for entry in perform(name, common.locate(), names=common.names, **arguments):
+        shown += 1
         if common.json:
             output.emit(entry)
         else:
             lines.show(entry)
-    return 0
+    return shown

@@ -143,7 +143,7 @@ def _decisions(status: dict[str, Any]) -> None:
         output.say(f"  mailrules resume {word}")
     decide = "retry ID, or mailrules skip ID"
     _effects(status, "unknown", "May have happened, may not: look, then decide", decide)
-    _effects(status, "held", "Held", "resume RULE")
+    _effects(status, "held", "Held", "resume RULE, or mailrules skip --rule RULE")
     _effects(status, "failed", "Failed", decide)
     if status["quarantined"]:
         output.say("")

@@ -61,10 +61,11 @@ class Tripped:
     reason: str
 
     def __str__(self) -> str:
-        name = self.target.partition(":")[2]
+        kind, _, name = self.target.partition(":")
+        skip = f"--rule '{name}'" if kind == "rule" else "ID"
         return (
-            f"{in_words(self.target)} is paused: {self.reason}. More of it is held: look at it with "
-            f"`mailrules status`, then `mailrules resume '{name}'` does it, `mailrules skip ID` does without."
+            f"{in_words(self.target)} is paused: {self.reason}. More of it is held: `mailrules status` shows "
+            f"it, `mailrules resume '{name}'` does it, `mailrules skip {skip}` does without."
         )
 
 
@@ -163,6 +164,8 @@ def hold_back(
     with it. `run`: what `per_run` is counted by.
     """
     paused = paused_now(connection)
+    if not paused and not any(row["state"] == "held" or row["rule"] in limits for row in rows):
+        return []  # as nearly always
     meters: dict[str, _Meter] = {}
     tripped: list[Tripped] = []
     for _, of_one in groupby(rows, key=lambda row: row["uid"]):

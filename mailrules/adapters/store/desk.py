@@ -337,6 +337,12 @@ class Desk(Journal):
             self._let_leave(connection, at)
         return [row for row in map(self.effect, ids) if row is not None]
 
+    def held_of(self, rule: str) -> list[int]:
+        """The ids of what is held of a rule, oldest first."""
+        query = select(effect.c.id).where(OPEN, effect.c.state == "held", effect.c.rule == rule)
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(effect.c.id)))
+
     def _chosen(
         self, connection: Connection, ids: Sequence[int], states: Sequence[State], verb: str
     ) -> list[EffectRow]:
