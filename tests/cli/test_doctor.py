@@ -8,6 +8,8 @@ import pytest
 
 from mailrules.cli.app import main
 from tests.json_contract import objects
+from tests.lab.dovecot import Dovecot
+from tests.lab.program import Program, account
 
 Capture = pytest.CaptureFixture[str]
 RULES = "accounts: {a: {host: imap.example.org, username: b, password: {env: %s}}}\nrules: []\n"
@@ -49,3 +51,17 @@ def test_without_a_file(alone: Path, capsys: Capture) -> None:
     assert "./rules.yaml" in wrong["message"]
     assert wrong["next"] == "mailrules init makes one."
     assert "state" in [line.get("check") for line in lines]
+
+
+def test_with_a_worker(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """One that runs is asked, and named; the doctor changes nothing beside it."""
+    rules = "accounts:\n" + account(dovecot, user) + "rules: [{name: a, when: always, then: [keep]}]\n"
+    with Program(tmp_path, rules) as program:
+        program.start()
+        program.wait_for("watched from now on")
+        lines = program.json("doctor")
+        assert lines[-1] == {"summary": {"ok": True, "failed": 0}}
+        (worker,) = [line for line in lines if line.get("check") == "worker"]
+        assert worker["message"].startswith("running: `mailrules run`, process ")
+        assert program.worker is not None
+        assert program.worker.poll() is None
