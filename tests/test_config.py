@@ -48,7 +48,7 @@ def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "xdg")}
     with pytest.raises(
-        ConfigError, match=r"Looked for \./rules\.yaml, .*/etc/mailrules/rules\.yaml\. `mailrules init` makes one"
+        ConfigError, match=r"Looked for \./rules\.yaml, .*/etc/mailrules/rules\.yaml\. `mailrules init`"
     ):
         config.find(environ=environ)
     users = tmp_path / "xdg" / "mailrules" / "rules.yaml"
