@@ -332,6 +332,7 @@ class Undoer:
         listed = connection.mailboxes()
         everything = connection.special_use().get("\\All")  # a view of the others, on Gmail
         others = [info.name for info in listed if info.selectable and info.name != everything]
+        others += [everything] if everything else []
         hits: dict[str, list[tuple[Place, Identity]]] = defaultdict(list)
         wanted = {job.identity for job in lost}
         for name in (*sorted(near), *(name for name in others if name not in near)):
@@ -418,12 +419,15 @@ class Undoer:
 
     def _turn_flags(self, job: Job, takings: Sequence[Taking]) -> None:
         assert job.at is not None and job.known is not None
-        now = {flag.lower() for flag in job.known.flags}
+        now = {
+            "flags": {flag.lower() for flag in job.known.flags},
+            "labels": {label.lower() for label in job.known.labels},
+        }
         chosen = {taking.row.id for taking in takings}
         for taking in sorted(takings, key=lambda t: self._history.place(t.row), reverse=True):
             row = taking.row
             later = self._history.later(row, job.thread, chosen, OPPOSITE)
-            turned = turned_back(row, now, later, force=self.selection.force)
+            turned = turned_back(row, now[NAMES[row.action]], later, force=self.selection.force)
             for because in turned.because:
                 taking.leave(because)
             if turned.flags:

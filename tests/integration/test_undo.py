@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imaplib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.json_contract import objects
+from tests.lab import gmail
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.gmail import Hoodiecrow
 from tests.lab.program import Program, account
 
 RULES = """
@@ -227,3 +230,27 @@ def test_a_run_of_hundreds(dovecot: Dovecot, user: str, program: Program) -> Non
     assert mail(dovecot, user, "INBOX") == before
     assert mail(dovecot, user, "Accounting") == mail(dovecot, user, "Keep") == {}
     assert json.loads(json.dumps(summary))["undone"] > 900
+
+
+def test_labels(hoodiecrow: Hoodiecrow, tmp_path: Path) -> None:
+    """Gmail's labels go back like flags: what the message had before stays, and what changed since."""
+    where = f"host: 127.0.0.1, port: {hoodiecrow.port}, security: none, username: {gmail.USER}"
+    rules = f"accounts:\n  g: {{{where}, password: {{env: GMAIL}}}}\nrules:\n"
+    rules += "  - {name: trips, when: {subject: trip}, then: [{label: [Old, Travel, Later]}]}\n"
+    with (
+        Program(tmp_path, rules, environment={"GMAIL": gmail.PASSWORD}) as program,
+        imaplib.IMAP4("127.0.0.1", hoodiecrow.port) as client,
+    ):
+        client.login(gmail.USER, gmail.PASSWORD)
+        program.run("run", "--once")
+        client.append("INBOX", "", "", message(1, subject="a trip"))
+        client.select("INBOX")
+        client.uid("STORE", "1", "+X-GM-LABELS", "(Old)")
+        program.run("run", "--once")
+        (labelled,) = program.log()
+        assert labelled["detail"]["changed"] == ["Travel", "Later"]
+        client.uid("STORE", "1", "-X-GM-LABELS", "(Later)")
+        (taken,), _ = undo(program, "--since", "1h")
+        assert taken["undo"]["arguments"] == {"labels": ["Travel"]}
+        told = str(client.uid("FETCH", "1", "(X-GM-LABELS)"))
+        assert "Old" in told and "Travel" not in told and "Later" not in told

@@ -36,6 +36,7 @@ class Identity:
     internaldate: datetime | None = None
     size: int | None = None
     flags: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()  # Gmail's
 
 
 def identities(mailbox: Mailbox, uids: Iterable[int]) -> dict[int, Identity]:
@@ -111,6 +112,8 @@ def _read(mailbox: Mailbox, uids: Iterable[int], scheme: str | None, what: bytes
                 found[uid] = identity
 
     names = [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", *([SCHEMES[scheme]] if scheme else ())]
+    if "X-GM-EXT-1" in mailbox.connection.capabilities:
+        names.append(b"X-GM-LABELS")
     stream_items(mailbox, uids, [*names, what], take)
     return found
 
@@ -145,7 +148,19 @@ def _identity(items: Items, scheme: str | None) -> Identity | None:
         internaldate=moment,
         size=size,
         flags=flags(items.get(b"FLAGS", [])),
+        labels=_labels(items),
     )
+
+
+def _labels(items: Items) -> frozenset[str]:
+    if b"X-GM-LABELS" not in items:
+        return frozenset()
+    from mailrules.adapters.imap.labelling import labels_of
+
+    try:
+        return labels_of(items[b"X-GM-LABELS"])
+    except Unreadable:
+        return frozenset()
 
 
 def _hash(message_id: bytes, moment: datetime | None, size: int | None, block: bytes) -> str:

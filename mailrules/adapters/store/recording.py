@@ -19,7 +19,7 @@ from mailrules.adapters.store.hands import JUDGING, doing, put_down
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.replies import Replies
-from mailrules.adapters.store.rows import Decided, EffectRow, Kind
+from mailrules.adapters.store.rows import Decided, EffectRow, Identity, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
 from mailrules.adapters.store.upsert import upsert, upsert_statement
 from mailrules.core.assigned import is_assigned
@@ -138,7 +138,7 @@ class Recording(Journal):
             rows: list[dict[str, Any]] = []
             for one in decided:
                 identity = clean(one.identity.identity)
-                flags = _Flags(one.identity.flags)
+                flags = _Flags(one.identity)
                 for order, planned in enumerate(one.effects):
                     if planned.action == "assign":
                         planned = turns.choose(connection, identity, planned, loads)
@@ -351,29 +351,35 @@ def _message(one: Decided, place: Mapping[str, Any], stamp: int | None) -> dict[
 
 
 class _Flags:
-    """A message's flags, effect after effect, so that undo knows what each of them changed."""
+    """A message's flags and labels, effect after effect, so that undo knows what each of them changed."""
 
-    def __init__(self, flags: Iterable[str] | None) -> None:
-        self._before = flags
-        self._now: set[str] | None = None
+    def __init__(self, told: Identity) -> None:
+        self._told = told
+        self._now: dict[str, set[str]] = {}
 
     def changed_by(self, planned: PlannedEffect) -> dict[str, Any]:
         """`detail` with the flags it changes, where that is not all that it names."""
         keyword = is_assigned(planned.action, planned.arguments, how="keyword")
-        if not (keyword or planned.action in ("flag", "unflag")) or planned.state not in ("planned", "held"):
+        kind = "flags" if keyword else _TURNS.get(planned.action)
+        if kind is None or planned.state not in ("planned", "held"):
             return {}
-        if self._now is None:
-            self._now = {flag.lower() for flag in self._before or ()}
-        setting = planned.action != "unflag"
-        named = planned.arguments["flags"]
-        changed = [flag for flag in named if (flag.lower() in self._now) != setting]
+        if kind not in self._now:
+            self._now[kind] = {flag.lower() for flag in getattr(self._told, kind, None) or ()}
+        now = self._now[kind]
+        setting = planned.action not in ("unflag", "unlabel")
+        named = planned.arguments[kind]
+        changed = [flag for flag in named if (flag.lower() in now) != setting]
         if planned.state == "planned":
             for flag in changed:
-                (self._now.add if setting else self._now.discard)(flag.lower())
+                (now.add if setting else now.discard)(flag.lower())
         if len(changed) == len(named):
             return {}
         because = {"because": planned.because} if planned.because else {}
         return {"detail": because | {"changed": changed}}
+
+
+_TURNS = {"flag": "flags", "unflag": "flags", "label": "labels", "unlabel": "labels"}
+"""Actions that set and clear, and the argument that says what."""
 
 
 def _nth(
