@@ -110,6 +110,12 @@ class WorkerEffects:
             self._connection.reselect(self._mailbox)
         return found
 
+    def flags(self, uids: Sequence[int], kind: str) -> Mapping[int, frozenset[str]]:
+        return {
+            uid: frozenset(flag.lower() for flag in (known.flags if kind == "flags" else known.labels))
+            for uid, known in self._mailbox.identities(uids).items()
+        }
+
     def originals(self, copies: Mapping[int, tuple[str, Mapping[str, Any]]]) -> set[int]:
         found: set[int] = set()
         try:

@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mailrules.adapters.store import EffectRow, taken_back
+from mailrules.adapters.store import TURNS, EffectRow, taken_back
 from mailrules.recovery import MOVES
 from mailrules.turns import NOTES
 
 OPPOSITE: Mapping[str, str] = {"flag": "unflag", "unflag": "flag", "label": "unlabel", "unlabel": "label"}
-"""Of actions that set and clear; what they set is in the arguments under `NAMES[action]`."""
-NAMES: Mapping[str, str] = {"flag": "flags", "unflag": "flags", "label": "labels", "unlabel": "labels"}
+"""Of the actions in TURNS."""
 FOR_GOOD: Mapping[str, str] = {
     "delete": "it was deleted permanently",
     "forward": "the message has been sent on",
@@ -174,7 +173,7 @@ def nothing(row: EffectRow) -> bool:
 
 def changed(row: EffectRow) -> list[str]:
     """The flags (or labels) that an effect changed: not those that were so before it."""
-    named: Sequence[Any] = row.arguments[NAMES[row.verb]]
+    named: Sequence[Any] = row.arguments[TURNS[row.verb]]
     return [str(flag) for flag in row.detail.get("changed", named)]
 
 
@@ -197,7 +196,7 @@ def turned_back(row: EffectRow, now: set[str], later: Sequence[EffectRow], *, fo
     back: list[str] = []
     because: list[str] = []
     for flag in changed(row):
-        since = [o for o in later if o.verb in OPPOSITE and NAMES[o.verb] == NAMES[row.verb]]
+        since = [o for o in later if o.verb in OPPOSITE and TURNS[o.verb] == TURNS[row.verb]]
         by = next((o.id for o in since if flag.lower() in {c.lower() for c in changed(o)}), None)
         if (flag.lower() in now) != setting:
             because.append(f"{flag} was {'taken off' if setting else 'set'} again since")

@@ -14,10 +14,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from mailrules import clock
-from mailrules.adapters.store import ACTING, SENDS, EffectRow, Fenced, State, Store, StoreError
+from mailrules.adapters.store import ACTING, SENDS, TURNS, EffectRow, Fenced, State, Store, StoreError
 from mailrules.core.actions.base import Errand, Outcome
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import MessageKey
@@ -32,6 +33,8 @@ Back = tuple[int, list[EffectRow]]
 """An errand that is back: the UID of its message, and what a script asked for."""
 
 
+LATE = timedelta(minutes=1)
+"""After which flags that were read when a message was judged are read again before they are changed."""
 LINGER = 0.5
 """Seconds that a mailbox waits for its errands, so that what is quick is done in one pass."""
 
@@ -190,13 +193,14 @@ class Performer:
                 return
             if action in MOVES or action == "copy":
                 evidence = self.world.destination(arguments["mailbox"])
+            changes = self._changes(rows)
         except PermanentError as error:
             self._end(rows, {row.id: Outcome("failed", {"error": str(error)}) for row in rows})
             return
         except TransientError as error:
             self._put_off(rows, error)
             return
-        rows = self._intend(rows, evidence)
+        rows = self._intend(rows, evidence, changes)
         if rows:
             now = {row.id: row for row in rows}  # as the journal has them
             with self.store.held(self.account, self.mailbox, ACTING):
@@ -229,7 +233,27 @@ class Performer:
             raise error
         self._end(rows, {row.id: Outcome("later", {"error": str(error)}) for row in rows})
 
-    def _intend(self, rows: list[EffectRow], evidence: Mapping[str, Any]) -> list[EffectRow]:
+    def _changes(self, rows: Sequence[EffectRow]) -> Mapping[int, Mapping[str, Any]]:
+        """Which flags they are going to change, where the message was judged long ago: what was held. The
+        others' were read just now."""
+        kind = TURNS.get(rows[0].verb)
+        late = [row for row in rows if kind and not row.tries and clock.now() - row.created_at > LATE]
+        if kind is None or not late:
+            return {}
+        now = self.world.flags([row.uid for row in late], kind)
+        setting = rows[0].verb in ("flag", "label")
+        return {
+            row.id: {"changed": [f for f in row.arguments[kind] if (f.lower() in now[row.uid]) != setting]}
+            for row in late
+            if row.uid in now
+        }
+
+    def _intend(
+        self,
+        rows: list[EffectRow],
+        evidence: Mapping[str, Any],
+        changes: Mapping[int, Mapping[str, Any]],
+    ) -> list[EffectRow]:
         """Write that these are about to be done; rows that a person took from us meanwhile fall out.
 
         Where an earlier try was going to put them stays written: its copy may still show.
@@ -239,7 +263,9 @@ class Performer:
         frm: tuple[State, ...] = ("planned", "later", "intent", "copied", "commit")
         nothing: Mapping[str, Any] = {}
         going = {"destination": dict(evidence)} if evidence else nothing
+        detail: dict[int, Mapping[str, Any]]
         detail = {row.id: nothing if "destination" in row.detail else going for row in rows}
+        detail |= {row.id: changes[row.id] for row in rows if row.id in changes}
         try:
             return self.store.advance(
                 [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail,
@@ -248,7 +274,7 @@ class Performer:
         except Fenced:
             if len(rows) == 1:
                 return []
-            return [mine for row in rows for mine in self._intend([row], evidence)]
+            return [mine for row in rows for mine in self._intend([row], evidence, changes)]
 
     def _verb(self, rows: list[EffectRow], now: dict[int, EffectRow]) -> dict[int, Outcome]:
         targets = [row.target_message for row in rows]
@@ -324,9 +350,9 @@ class Performer:
     def _begin(self, row: EffectRow) -> list[EffectRow]:
         """`intent` for one, if there is room for it where the number of sends is limited."""
         if row.action not in SENDS:
-            return self._intend([row], {})
+            return self._intend([row], {}, {})
         with self.store.undisturbed():
-            return self._intend(self.endings.make_room([row]), {})
+            return self._intend(self.endings.make_room([row]), {}, {})
 
     def _errand(self, row: EffectRow) -> Errand | None:
         verb = getattr(self.world, row.action)

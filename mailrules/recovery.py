@@ -41,6 +41,9 @@ class World(Effects, Protocol):
     def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
         """Which of these messages have come to the destination since: identity -> UID."""
 
+    def flags(self, uids: Sequence[int], kind: str) -> Mapping[int, frozenset[str]]:
+        """The flags (or Gmail's `labels`) of these messages, lower case."""
+
     def originals(self, copies: Mapping[int, tuple[str, Mapping[str, Any]]]) -> set[int]:
         """Of copies (key -> identity, where the original was, and may be meanwhile), those whose original is
         there."""

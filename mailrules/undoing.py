@@ -24,11 +24,10 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.refusals import NoSuchMailbox
-from mailrules.adapters.store import EffectRow, LogQuery, PlannedUndo, Recorded
+from mailrules.adapters.store import TURNS, EffectRow, LogQuery, PlannedUndo, Recorded
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.house import House
 from mailrules.inverse import (
-    NAMES,
     OPPOSITE,
     History,
     Place,
@@ -427,11 +426,11 @@ class Undoer:
         for taking in sorted(takings, key=lambda t: self._history.place(t.row), reverse=True):
             row = taking.row
             later = self._history.later(row, job.thread, chosen, OPPOSITE)
-            turned = turned_back(row, now[NAMES[row.action]], later, force=self.selection.force)
+            turned = turned_back(row, now[TURNS[row.verb]], later, force=self.selection.force)
             for because in turned.because:
                 taking.leave(because)
             if turned.flags:
-                arguments = {NAMES[row.verb]: list(turned.flags)}
+                arguments = {TURNS[row.verb]: list(turned.flags)}
                 taking.will(OPPOSITE[row.verb], arguments, job.at)
                 undo = PlannedUndo(job.at.uid, job.known, row, OPPOSITE[row.verb], arguments, leaves=False)
                 job.plans.append((undo, [taking]))

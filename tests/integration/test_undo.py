@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,18 @@ def test_labels(hoodiecrow: Hoodiecrow, tmp_path: Path) -> None:
         assert taken["undo"]["arguments"] == {"labels": ["Travel"]}
         told = str(client.uid("FETCH", "1", "(X-GM-LABELS)"))
         assert "Old" in told and "Travel" not in told and "Later" not in told
+
+
+def test_flags_that_were_held(dovecot: Dovecot, user: str, program: Program) -> None:
+    """What a pause held for long changes only what is not so by then: the rest is not the effect's."""
+    program.run("pause", "invoices")
+    deliver(dovecot, user, "invoice 1")
+    program.run("run", "--once")
+    with sqlite3.connect(program.state / "journal.db") as journal:
+        journal.execute("UPDATE effect SET created_at = created_at - 3600000000")
+    by_hand(dovecot, user, "INBOX", "STORE", "1", "+FLAGS", "(\\Flagged)")
+    program.run("resume", "invoices")
+    program.run("run", "--once")
+    _, summary = undo(program, "--run", str(program.log()[0]["run"]))
+    assert summary["undone"] == 4
+    assert mail(dovecot, user, "INBOX") == {"invoice 1": frozenset({"\\Flagged"})}

@@ -40,6 +40,7 @@ from mailrules.adapters.store.recording import Recording
 from mailrules.adapters.store.renumbering import Renumbering
 from mailrules.adapters.store.resync import Resync, Resynced
 from mailrules.adapters.store.rows import (
+    TURNS,
     Decided,
     EffectRow,
     LogQuery,
@@ -175,6 +176,7 @@ __all__ = [
     "SCHEDULED",
     "SENDS",
     "STATES",
+    "TURNS",
     "Acted",
     "Answered",
     "Buried",

@@ -19,7 +19,7 @@ from mailrules.adapters.store.hands import JUDGING, doing, put_down
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import is_, settle
 from mailrules.adapters.store.replies import Replies
-from mailrules.adapters.store.rows import Decided, EffectRow, Identity, Kind
+from mailrules.adapters.store.rows import TURNS, Decided, EffectRow, Identity, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
 from mailrules.adapters.store.upsert import upsert, upsert_statement
 from mailrules.core.assigned import is_assigned
@@ -360,7 +360,7 @@ class _Flags:
     def changed_by(self, planned: PlannedEffect) -> dict[str, Any]:
         """`detail` with the flags it changes, where that is not all that it names."""
         keyword = is_assigned(planned.action, planned.arguments, how="keyword")
-        kind = "flags" if keyword else _TURNS.get(planned.action)
+        kind = "flags" if keyword else TURNS.get(planned.action)
         if kind is None or planned.state not in ("planned", "held"):
             return {}
         if kind not in self._now:
@@ -376,10 +376,6 @@ class _Flags:
             return {}
         because = {"because": planned.because} if planned.because else {}
         return {"detail": because | {"changed": changed}}
-
-
-_TURNS = {"flag": "flags", "unflag": "flags", "label": "labels", "unlabel": "labels"}
-"""Actions that set and clear, and the argument that says what."""
 
 
 def _nth(

@@ -18,6 +18,10 @@ State = Literal[
 Kind = Literal["new", "sweep", "once", "apply", "schedule", "undo"]
 
 
+TURNS: Mapping[str, str] = {"flag": "flags", "unflag": "flags", "label": "labels", "unlabel": "labels"}
+"""Actions that set and clear, and the argument that says what."""
+
+
 class Identity(Protocol):
     """What the server told about a message that is acted on (adapters/imap has the class)."""
 
