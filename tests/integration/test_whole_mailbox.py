@@ -149,3 +149,18 @@ def test_what_plan_says_is_what_apply_does(stage: Stage) -> None:
     for uid in stage.mail:
         expected += outcome(uid, actions.get(uid, []))
     assert stage.there() == expected
+    check_undo(stage)
+
+
+def check_undo(stage: Stage) -> None:
+    """`undo --run` puts every message back where it was, with the flags it had; only copies are in the trash."""
+    program = stage.program
+    copies = {entry["uid"] for entry in program.log("--action", "copy")}
+    (run,) = {entry["run"] for entry in program.log()}
+    *taken, last = program.json("undo", "--run", str(run), "--yes", timeout=600)
+    assert all(each["undo"] is not None and each["undo"]["state"] == "done" for each in taken)
+    assert last["summary"]["left"] == 0 and last["summary"]["undone"] == len(taken)
+    there = stage.there()
+    trashed = {each: count for each, count in there.items() if each[0] == "Trash"}
+    assert {uid for _, uid, _ in trashed} == copies and sum(trashed.values()) == len(copies)
+    assert there - Counter(trashed) == Counter({("INBOX", uid, frozenset()): 1 for uid in stage.mail})
