@@ -7,7 +7,9 @@ Not the accounts, which have secrets: those of today stand in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mailrules.config import Config
 from mailrules.config_rules import Rules, list_names
@@ -50,6 +52,13 @@ def rules_of(text: str, config: Config) -> tuple[Rule, ...]:
         accounts=config.accounts,
         declared=frozenset(config.accounts),
         lists=lists,
-        conditions=ParseContext(lists=lists, timezone=config.settings.timezone),
+        conditions=ParseContext(lists=lists, timezone=_zone(data.get("timezone"), config)),
     )
     return reader.read(data.get("rules") or [])
+
+
+def _zone(name: Any, config: Config) -> tzinfo | None:
+    try:
+        return ZoneInfo(str(name))
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return config.settings.timezone

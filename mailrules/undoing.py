@@ -25,6 +25,7 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.adapters.store import TURNS, EffectRow, LogQuery, PlannedUndo, Recorded
+from mailrules.core.decision import rules_for
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.house import House
 from mailrules.inverse import (
@@ -212,9 +213,23 @@ class Undoer:
                 "run": self._run,
             },
             "states": dict(self.states),
+            "returning": self._returning(takings),
             "errors": self.errors,
             "passing": self.passing,
         }
+
+    def _returning(self, takings: Sequence[Taking]) -> list[str]:
+        """Rules that act again on what is put back (`on_return: apply`)."""
+        homes = {(t.row.account, str(t.arguments["mailbox"])) for t in takings if t.action == "move"}
+        return sorted(
+            {
+                rule.name
+                for account, home in homes
+                if home in self.house.state(account).watched
+                for rule in rules_for(self.house.config.rules, account, home)
+                if rule.on_return == "apply" and rule.enabled
+            }
+        )
 
     def _learn_states(self, takings: Sequence[Taking]) -> None:
         """How the undos ended."""

@@ -177,6 +177,12 @@ def _show(
         _say_result(result, did=did)
     for error in result["errors"]:
         output.note(error, style="red")
+    for rule in result["returning"]:
+        output.note(
+            f"Rule '{rule}' acts again on what is put back (on_return: apply). "
+            f"`mailrules pause {rule}` stops it.",
+            style="yellow",
+        )
     return result
 
 

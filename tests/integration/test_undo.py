@@ -270,3 +270,14 @@ def test_flags_that_were_held(dovecot: Dovecot, user: str, program: Program) -> 
     _, summary = undo(program, "--run", str(program.log()[0]["run"]))
     assert summary["undone"] == 4
     assert mail(dovecot, user, "INBOX") == {"invoice 1": frozenset({"\\Flagged"})}
+
+
+def test_rules_that_act_on_what_returns(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """Who is going to undo is told which rules would do it all again."""
+    rules = RULES.replace("    when:", "    on_return: apply\n    when:")
+    program = Program(tmp_path, "accounts:\n" + account(dovecot, user) + rules)
+    program.run("run", "--once")
+    deliver(dovecot, user, "invoice 1")
+    program.run("run", "--once")
+    told = program.run("undo", "--since", "1h", "--dry-run")
+    assert "Rule 'invoices' acts again" in told.stderr and "pause invoices" in told.stderr
