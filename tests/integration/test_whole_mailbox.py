@@ -153,7 +153,7 @@ def test_what_plan_says_is_what_apply_does(stage: Stage) -> None:
 
 
 def check_undo(stage: Stage) -> None:
-    """`undo --run` puts every message back where it was, with the flags it had; only copies are in the trash."""
+    """`undo --run`: every message is back, with the flags it had, and only copies are in the trash."""
     program = stage.program
     copies = {entry["uid"] for entry in program.log("--action", "copy")}
     (run,) = {entry["run"] for entry in program.log()}
