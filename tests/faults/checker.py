@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.faults.stage import FOREIGN, OPEN_STATES, Stage, number_of
 
-SENDING = ("forward", "redirect")
+SENDING = ("forward", "redirect", "reply")
 
 
 @dataclass
@@ -101,7 +101,13 @@ def _outside(
     said = {entry["action"]: entry["state"] for entry in journal}
     for recipient in stage.scenario.sent:
         action = next((a for a in SENDING if a in said), "forward")
-        _once(stage, verdict, (number, action), sent[recipient, number], said.get(action))
+        _once(stage, verdict, (number, action), sent[recipient.format(number), number], said.get(action))
+    if stage.scenario.saved:
+        _once(stage, verdict, (number, "save"), stage.saved().count(number), said.get("save"))
+        if 0 in stage.saved():
+            verdict.say("wrong", "half a file is left")
+    if stage.scenario.called:
+        _once(stage, verdict, (number, "webhook"), len(stage.called().get(number, ())), said.get("webhook"))
     if stage.scenario.scripts:
         _once(stage, verdict, (number, "script"), traces, said.get("script"))
     elif traces:

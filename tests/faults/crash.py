@@ -23,7 +23,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from mailrules.adapters import command
+from mailrules.adapters import command, files, webhook
 from mailrules.adapters.imap.wire import Guarded
 from mailrules.adapters.smtp_session import Session
 from mailrules.adapters.store import generation
@@ -57,6 +57,10 @@ def install(points: Points) -> None:
     _around(points, Session, "send", "smtp send")
     _around(points, Session, "getreply", "smtp reply", before=False)
     _around(points, command, "_start_guard", "script guard")
+    _around(points, files, "_write", "file written")
+    _around(points, files, "_name", "file named")
+    _around(points, webhook, "_connect", "web connection")
+    _around(points, webhook, "_exchange", "web request")
     _script(points)
 
 

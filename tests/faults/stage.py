@@ -14,6 +14,7 @@ Every message of the stage has a number, in the header X-Lab-Number and in its s
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -30,6 +31,7 @@ from mailrules.house import House
 from mailrules.once import OnceResult, run_once
 from tests.lab.dovecot import PASSWORD, Dovecot
 from tests.lab.smtp import ScriptedSmtp, SmtpSink
+from tests.lab.web import WebSink
 
 KEY = "X-Lab-Number"
 SENT_TO = "desk@example.test"
@@ -45,7 +47,9 @@ class Scenario:
     `where`: the mailboxes that have exactly one copy of it in the end, INBOX included if it stays. `sent`:
     how often the sink has it, by recipient; `scripts`: how often the script ran. `retries`: the rules say
     `on_unknown: retry`, so that what is unknown may happen twice. `answers`: it is the script that asks for
-    `where` and `flags`; where it is unknown what became of that, the message stays as it was.
+    `where` and `flags`; where it is unknown what became of that, the message stays as it was. `saved`: how
+    often it is a file; `called`: the rules call a web service about it, at the stage's `web`. `senders`:
+    each message has a return path of its own; `{}` in a recipient is its number.
     """
 
     name: str
@@ -57,6 +61,9 @@ class Scenario:
     capability: str = ""
     retries: bool = False
     answers: bool = False
+    saved: int = 0
+    called: bool = False
+    senders: bool = False
 
 
 _TRACE = "script: {run: [./trace]}"
@@ -86,6 +93,23 @@ SCENARIOS = {
             "script-answers",
             _rule("script: {run: [./trace, answer], allow: {move: [There], flag: [$Answered]}}"),
             ("There",), flags=("$Answered",), scripts=1, answers=True,
+        ),
+        Scenario("save", _rule("save: {to: saved, what: message}", "move: There"), ("There",), saved=1),
+        Scenario(
+            "webhook",
+            _rule("webhook: {url: '@WEB@', json: {n: '{{ message.subject }}'}}", "move: There"),
+            ("There",), called=True,
+        ),
+        Scenario(
+            "reply",
+            _rule(
+                f"reply: {{text: '{KEY}: {{{{ message.headers[\"{KEY}\"] }}}}', addresses: me@example.test}}",
+                "move: There",
+            ),
+            ("There",), sent=("ann{}@example.test",), senders=True,
+        ),
+        Scenario(
+            "assign", _rule("assign: {to: [ann, bob]}", "copy: Copies"), ("Copies", "INBOX"),
         ),
         Scenario(
             "everything",
@@ -122,6 +146,7 @@ class Stage:
     smtp: str = "security: none"
     timeout: float = 20.0
     first: int = 1
+    web: WebSink | None = None
     numbers: list[int] = field(default_factory=list)
     unknown: set[tuple[int, str]] = field(default_factory=set)
     """What was unknown at some time: (number, action)."""
@@ -159,7 +184,7 @@ class Stage:
             f"    security: none\n    username: {self.user}\n    address: {self.user}@example.test\n"
             "    password: {env: LAB_PASSWORD}\n"
             f"    smtp: {{host: 127.0.0.1, port: {self.smtp_port or self.sink.port}, {self.smtp}}}\n"
-            f"rules:\n{self.scenario.rules}"
+            f"rules:\n{self.scenario.rules.replace('@WEB@', self.web.url if self.web else '')}"
         )
         self._house = None
         return path
@@ -181,9 +206,13 @@ class Stage:
         """Put numbered messages into a mailbox. Gives the first number."""
         first = max(self.numbers, default=self.first - 1) + 1
         new = range(first, first + count)
-        self.server.append(self.user, [numbered(n) for n in new], mailbox)
+        self.server.append(self.user, [self._letter(n) for n in new], mailbox)
         self.numbers.extend(new)
         return first
+
+    def _letter(self, number: int) -> bytes:
+        path = f"Return-Path: <ann{number}@example.test>\r\n" if self.scenario.senders else ""
+        return path.encode() + numbered(number)
 
     def add_foreign(self) -> None:
         """Messages that another client has marked \\Deleted, before and among ours."""
@@ -267,6 +296,19 @@ class Stage:
         """The numbers that the script has left."""
         path = self.directory / "traces"
         return [int(word) for word in path.read_text().split()] if path.exists() else []
+
+    def saved(self) -> list[int]:
+        """The numbers of the messages that are files; 0 for what is no whole file."""
+        paths = sorted((self.directory / "saved").glob("*")) + sorted((self.directory / "saved").glob(".*"))
+        return [_number_in(path.read_bytes()) if path.suffix == ".eml" else 0 for path in paths]
+
+    def called(self) -> dict[int, set[str]]:
+        """The keys with which the web service was called, by number."""
+        found: dict[int, set[str]] = {}
+        for request in self.web.requests if self.web else ():
+            number = number_of(json.loads(request.body)["n"])
+            found.setdefault(number, set()).add(request.headers["idempotency-key"])
+        return found
 
     def sent(self) -> list[tuple[str, int]]:
         """(recipient, number) of every message the sink took."""

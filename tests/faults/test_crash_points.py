@@ -14,6 +14,7 @@ from tests.faults.stage import SCENARIOS
 from tests.faults.zygote import Zygote
 from tests.lab.dovecot import Dovecot
 from tests.lab.smtp import SmtpSink
+from tests.lab.web import WebSink
 
 PAIRS = 220 if FULL else 9
 """Pairs of deaths for each scenario, about."""
@@ -31,8 +32,9 @@ def test_a_process_that_dies_twice(
 ) -> None:
     """Wherever it dies, and the next one after it: what is left to do is done once, and nothing is lost."""
     scenario = SCENARIOS[name]
-    with Zygote(tmp_path) as zygote:
-        stage = ForkedStage(server_for(scenario.capability), sink, tmp_path, scenario, zygote=zygote)
+    with Zygote(tmp_path) as zygote, WebSink() as web:
+        server = server_for(scenario.capability)
+        stage = ForkedStage(server, sink, tmp_path, scenario, zygote=zygote, web=web)
         stage.add_foreign()
         stage.baseline()
         stage.deliver()

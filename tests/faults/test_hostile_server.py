@@ -126,6 +126,8 @@ MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
     "Connection.wire_name": lambda c, m, evil: c.select(c.wire_name(evil).decode("utf-8", "replace")),
     "Mailbox.add_flags": lambda c, m, evil: m.add_flags([1], [evil]),
     "Mailbox.remove_flags": lambda c, m, evil: m.remove_flags([1], [evil]),
+    "Mailbox.add_labels": lambda c, m, evil: m.add_labels([1], [evil]),
+    "Mailbox.remove_labels": lambda c, m, evil: m.remove_labels([1], [evil]),
     "Mailbox.copy": lambda c, m, evil: m.copy([1], evil),
     "Mailbox.copy identities": lambda c, m, evil: m.copy([1], "INBOX", identities={1: evil}),
     "Mailbox.move": lambda c, m, evil: m.move([1], evil),
