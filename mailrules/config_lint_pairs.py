@@ -20,6 +20,7 @@ from mailrules.core.implication import Is, People, Term, There, Words
 
 _MOST_LOOSE = 40
 _MOST_PARTNERS = 20
+_MOST_MARKS = 200
 Mark = tuple[object, ...]
 
 
@@ -75,7 +76,7 @@ class Pairs:
         changed = any(first.index < changer < view.index for changer in changers)
         for term in view.live:
             for other in first.live:
-                flags = changed and any(implication.reads_flags(literal) for literal in other)
+                flags = changed and any(literal.of_flags for literal in other)
                 if not flags and implication.term_follows(term, other):
                     break
             else:
@@ -122,7 +123,7 @@ class Pairs:
         for term in view.live:
             known = view.after(term)
             if changed:
-                known = tuple(literal for literal in known if not implication.reads_flags(literal))
+                known = tuple(literal for literal in known if not literal.of_flags)
             if not any(implication.term_follows(known, wanted) for wanted in other.terms):
                 return False
         return True
@@ -180,10 +181,7 @@ class Pairs:
             alone = action.key == "move" and view.rule.mailboxes == (target,)
             if alone or not view.watched(target):
                 continue
-            if not all(
-                any(implication.term_follows(view.after(term), other) for other in view.terms)
-                for term in view.live
-            ):
+            if not _still(view):
                 return
             does = "copies it once more" if action.key == "copy" else "moves it to where it is"
             self._report.warning(
@@ -218,13 +216,21 @@ def _ping_pong(view: View, target: str, other: View, back: str) -> bool:
     return implication.follows(view.live, other.live) or implication.follows(other.live, view.live)
 
 
+def _still(view: View) -> bool:
+    """Whether a message that it matched is sure to be matched once it has set its flags."""
+    if not view.changes_flags or not any(literal.of_flags for term in view.live for literal in term):
+        return True
+    return all(
+        any(implication.term_follows(view.after(term), other) for other in view.terms or ())
+        for term in view.live
+    )
+
+
 def _sent_back(view: View, other: View, account: str) -> bool:
     """Whether `other` matches there what `view` redirects: a message keeps its headers and its text."""
     there = [one for one in other.watched("INBOX") if one.name == account]
     lasting = all(
-        literal.true
-        and isinstance(literal.atom, People | Words | There | Is)
-        and not implication.reads_flags(literal)
+        literal.true and isinstance(literal.atom, People | Words | There | Is) and not literal.of_flags
         for term in other.live
         for literal in term
     )
@@ -303,12 +309,13 @@ def _marks(literal: implication.Literal) -> list[Mark] | None:
         test = atom.test
         for values in (test.is_, test.contains, test.starts_with, test.ends_with):
             if values:
-                return [("words", atom.view, value) for value in values]
+                few = len(values) <= _MOST_MARKS
+                return [("words", atom.view, value) for value in values] if few else None
         return None
     if isinstance(atom, People):
         for patterns in (*atom.test.patterns, *([atom.test.domains] if atom.test.domains else [])):
-            marks = list(_people_marks(patterns))
-            if not patterns.globs and marks:
+            marks = list(islice(_people_marks(patterns), _MOST_MARKS + 1))
+            if not patterns.globs and 0 < len(marks) <= _MOST_MARKS:
                 return [("people", header, *mark) for header in atom.headers for mark in marks]
     return None
 

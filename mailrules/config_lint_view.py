@@ -140,12 +140,21 @@ class View:
         """What is still known of a message that it matched by this term, once it has set its flags."""
         if not self.changes_flags:
             return term
-        kept = [literal for literal in term if not implication.reads_flags(literal)]
-        for flags, true in ((self.sets, True), (self.clears, False)):
-            for name in flags:
-                atom = Is(name) if name.startswith("\\") else implication.keyword_is(name)
-                kept.append(Literal(atom, true, _FLAGS))
-        return tuple(kept)
+        return (*(literal for literal in term if not literal.of_flags), *self._done)
+
+    @cached_property
+    def _done(self) -> Term:
+        """What is known of flags once it has set them."""
+        return tuple(
+            Literal(
+                Is(name) if name.startswith("\\") else implication.keyword_is(name),
+                true,
+                _FLAGS,
+                of_flags=True,
+            )
+            for flags, true in ((self.sets, True), (self.clears, False))
+            for name in flags
+        )
 
     def targets(self, *keys: str) -> Iterator[tuple[Action, str]]:
         """The mailboxes that it moves or copies to, where they are written out."""

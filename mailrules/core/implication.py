@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from mailrules.core.address import Address
@@ -103,6 +104,8 @@ class Literal:
     atom: Atom
     true: bool
     condition: Condition
+    of_flags: bool = False
+    """What a rule does to the message may change it."""
 
 
 Term = tuple[Literal, ...]
@@ -130,7 +133,8 @@ def _terms(condition: Condition, true: bool) -> list[Term]:
             [_terms(each, true) for each in condition.conditions], every=isinstance(condition, All) is true
         )
     parts, every = _atoms(condition)
-    literals: list[list[Term]] = [[(_signed(atom, so is true, condition),)] for atom, so in parts]
+    of_flags = any(fact.kind in _CHANGEABLE for fact in condition.facts())
+    literals: list[list[Term]] = [[(_signed(atom, so is true, condition, of_flags),)] for atom, so in parts]
     return _joined(literals, every=every is true)
 
 
@@ -187,14 +191,14 @@ def _ticks(age: timedelta) -> int:
     return age // timedelta(microseconds=1)
 
 
-def _signed(atom: Atom, true: bool, condition: Condition) -> Literal:
+def _signed(atom: Atom, true: bool, condition: Condition, of_flags: bool) -> Literal:
     if isinstance(atom, Within) and not true:  # the rest of the numbers: each span has one end
         if atom.low is not None:
             atom = Within(atom.what, high=atom.low - 1)
         elif atom.high is not None:
             atom = Within(atom.what, low=atom.high + 1)
         true = True
-    return Literal(atom, true, condition)
+    return Literal(atom, true, condition, of_flags)
 
 
 # -- never ------------------------------------------------------------------------------------------------
@@ -305,9 +309,8 @@ def _nobody(test: AddressTest) -> bool:
     for patterns in test.patterns:
         only = not (patterns.domains or patterns.suffixes or patterns.globs)
         if only and len(patterns.addresses) <= _MOST_LISTED:
-            people = [_mailbox(address) for address in patterns.addresses]
             bare = replace(test, texts=())
-            if not any(bare.holds(mailbox) for mailbox in people):
+            if not any(bare.holds(_mailbox(address)) for address in patterns.addresses):
                 return True
     return False
 
@@ -440,12 +443,13 @@ def _text_follows(one: TextTest, other: TextTest) -> bool:
     """Of the same value: whether it passes `other` whenever it passes `one`."""
     if one.exists is not None or other.exists is not None:
         return False
+    if one is other:
+        return True
     chain = [one]
     while chain[-1].also is not None:
         chain.append(chain[-1].also)
-    bare = replace(other, also=None)
     if not all(
-        any(_operator_follows(each, bare, operator) for each in chain) for operator in _operators(other)
+        any(_operator_follows(each, other, operator) for each in chain) for operator in _operators(other)
     ):
         return False
     return other.also is None or _text_follows(one, other.also)
@@ -536,11 +540,7 @@ def _holds_under(patterns: Patterns, domain: str) -> bool:
 _CHANGEABLE = frozenset({"flags", "search", "gmail", "gmail_labels", "script"})
 
 
+@lru_cache(maxsize=1000)
 def keyword_is(name: str) -> Atom:
     """The message has that keyword."""
     return Words(KEYWORDS, text_test({"is": [name]}))
-
-
-def reads_flags(literal: Literal) -> bool:
-    """Whether what a rule does may change it."""
-    return any(fact.kind in _CHANGEABLE for fact in literal.condition.facts())
