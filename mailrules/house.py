@@ -338,10 +338,20 @@ class House:
         with self.lock(account, name):
             return self._run(account, connection, name, kind)()
 
-    def finish(self, account: str, connection: Connection, name: str, *, wait: bool = True) -> None:
-        """Only what an earlier run left over in a mailbox, which need not be watched."""
-        with self.lock(account, name):
+    def finish(
+        self, account: str, connection: Connection, name: str, *, wait: bool = True, patient: bool = True
+    ) -> None:
+        """Only what an earlier run left over in a mailbox, which need not be watched.
+
+        Without `patient` not where somebody is at it: who watches another mailbox does not wait for that.
+        """
+        lock = self.lock(account, name)
+        if not lock.acquire(blocking=patient):
+            return
+        try:
             self._run(account, connection, name, "apply" if wait else "new").finish()
+        finally:
+            lock.release()
 
     def _run(self, account: str, connection: Connection, name: str, kind: Kind) -> Run:
         mailbox = connection.selected(name) or connection.select(name)
@@ -364,7 +374,7 @@ class House:
         for name in self.store.unfinished_mailboxes(account):
             if name not in watched and not self.stopping.is_set():
                 try:
-                    self.finish(account, connection, name, wait=False)
+                    self.finish(account, connection, name, wait=False, patient=False)
                 except (PermanentError, TransientError) as error:
                     patience = getattr(error, "retry_after", None)
                     if not connection.alive or isinstance(error, StoreError) or patience:

@@ -66,12 +66,13 @@ def test_flags_that_are_set_are_not_set_again() -> None:
 
 
 def test_what_was_done_before_is_not_done_again() -> None:
-    """A copy by its arguments, a forward by its target, a note by having been made at all."""
+    """A copy by its arguments, a forward by its target, a note or assignment by being there at all."""
     copy = planned("copy", arguments={"mailbox": "B"})
     forward = planned("forward", once=True, target="a@example.com", arguments={"subject": "today"})
     note = planned("log", arguments={"text": "at 12:30"})
     done = {("copy", '{"mailbox": "B"}'), ("forward", "a@example.com"), ("log", '{"text": "at 11:30"}')}
     assert left(copy, forward, note, done=done) == ()
+    assert left(planned("assign", arguments={"to": ["ann"]}), done={("assign", '{"to": ["bob"]}')}) == ()
     assert left(copy, forward, note) == (copy, forward, note)
 
 
