@@ -278,7 +278,7 @@ def ask(
         "RULE": question.rule,
         "MESSAGE_ID": message_id,
     }
-    env = {**dict(question.env), **command.variables(variables)}
+    env = {**dict(question.env), **command.script_variables(variables)}
     try:
         result = run(
             question.run, stdin=stdin, env=env, base=question.base, timeout=question.timeout, stop=stop

@@ -101,7 +101,7 @@ def script(
 
     `variables` are set as MAILRULES_…: ACCOUNT, MAILBOX, UID, RULE, MESSAGE_ID, EFFECT_KEY.
     """
-    env = {**arguments.get("env", {}), **{f"MAILRULES_{n}": _value(v) for n, v in variables.items()}}
+    env = {**arguments.get("env", {}), **script_variables(variables)}
     try:
         result = run(
             arguments["run"], stdin=stdin, env=env, base=arguments.get("base", ""),
@@ -163,7 +163,7 @@ def _because(what: str, said: str) -> str:
     return f"it {what}: {said}" if said else f"it {what}"
 
 
-def variables(values: Mapping[str, str]) -> dict[str, str]:
+def script_variables(values: Mapping[str, str]) -> dict[str, str]:
     """What a script is told in MAILRULES_… variables, as the kernel takes it."""
     return {f"MAILRULES_{name}": _value(value) for name, value in values.items()}
 
