@@ -114,6 +114,8 @@ def _describe(parameter: Any) -> None:
     """`--rule NAME` instead of a type of Python's, and names of the file where they are completed."""
     if parameter.metavar is None and parameter.param_type_name == "option" and not parameter.is_flag:
         parameter.metavar = METAVARS.get(parameter.name, parameter.name.upper())
+    if parameter.param_type_name == "option" and (parameter.is_flag or parameter.count):
+        parameter.display_type_rich = lambda ctx: None  # a switch takes no value: no column says <bool>
     if "_MAILRULES_COMPLETE" in os.environ and (kind := COMPLETED.get(parameter.name)) is not None:
 
         def complete(context: Any, parameter: Any, incomplete: str) -> list[str]:
