@@ -16,7 +16,7 @@ from mailrules.adapters import secret
 from mailrules.adapters.autoconfig import Endpoint
 from mailrules.adapters.secret import Secret
 from mailrules.cli.app import main
-from mailrules.cli.init import _keep
+from mailrules.cli.conversation import keep
 from mailrules.first_look import SCHEMA
 from mailrules.starter import Start
 from tests.cli.test_login import dovecot_with_oauth
@@ -246,5 +246,5 @@ def test_a_keyring_that_takes_nothing_is_no_dead_end(alone: Path) -> None:
         imap=Endpoint("a.example", 993, "tls"),
     )  # fmt: skip
     keyring = Secret("keyring", ("mailrules",), username="me")
-    kept = _keep(keyring, "typed-in-vain", start, Path("rules.yaml"))
+    kept = keep(keyring, "typed-in-vain", start, Path("rules.yaml"))
     assert (kept.source, kept.read()) == ("file", "typed-in-vain")
