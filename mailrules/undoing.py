@@ -23,7 +23,6 @@ from typing import Any
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
-from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.adapters.store import TURNS, EffectRow, LogQuery, PlannedUndo, Recorded
 from mailrules.core.decision import rules_for
 from mailrules.core.errors import PermanentError, TransientError
@@ -163,9 +162,12 @@ class Undoer:
 
     def undo(self) -> Iterator[Event]:
         """The same, done; with `{"progress": …}` between."""
-        yield from self._all(act=True)
-        if self._run is not None:
-            self.house.store.end_run(self._run, at=clock.now(), judged=0, matched=sum(self.states.values()))
+        try:
+            yield from self._all(act=True)
+        finally:  # also if whoever asked has gone
+            if self._run is not None:
+                done = sum(self.states.values())
+                self.house.store.end_run(self._run, at=clock.now(), judged=0, matched=done)
 
     def _all(self, *, act: bool) -> Iterator[Event]:
         chosen = self._chosen()
@@ -331,7 +333,7 @@ class Undoer:
     def _look_there(self, connection: Connection, name: str, jobs: Sequence[Job]) -> None:
         try:
             box = connection.select(name, read_only=True)
-        except NoSuchMailbox:
+        except PermanentError:
             return
         same = [job for job in jobs if job.thread.end.uidvalidity == box.uidvalidity]
         told = box.identities(sorted({job.thread.end.uid for job in same if job.thread.end.uid}))
@@ -352,7 +354,7 @@ class Undoer:
         for name in (*sorted(near), *(name for name in others if name not in near)):
             try:
                 box = connection.select(name, read_only=True)
-            except (NoSuchMailbox, PermanentError):
+            except PermanentError:
                 continue
             if len(wanted) <= FEW and not any(identity.startswith("sha256:") for identity in wanted):
                 uids = sorted({uid for identity in wanted for uid in box.find(identity)})
