@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.rows import MailboxRow
-from mailrules.adapters.store.schema import TROUBLED, message, resync, seen_mailbox
+from mailrules.adapters.store.schema import TROUBLED, message, resync, seen_mailbox, sighting
 from mailrules.adapters.store.schema import judged as _judged
 from mailrules.adapters.store.schema import mailbox as _mailbox
 from mailrules.core.uidset import UidSet
@@ -52,6 +52,11 @@ class Mailboxes:
                 connection.execute(insert(_mailbox).values(**key, **values, baseline_at=at))
             else:
                 connection.execute(update(_mailbox).where(is_(_mailbox, key)).values(**values))
+            if found is not None and found.uidvalidity != uidvalidity:
+                # Restored mail may have another identity: it must not be taken for its own duplicate.
+                connection.execute(
+                    delete(sighting).where(sighting.c.account == account, sighting.c.mailbox == name)
+                )
             # Ranges of another UIDVALIDITY mean nothing any more.
             connection.execute(delete(_judged).where(_judged.c.account == account, _judged.c.mailbox == name))
             add_ranges(connection, account, name, uidvalidity, judged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from mailrules.adapters.store import Sighting, Store
+from mailrules.core.uidset import UidSet
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -52,3 +53,12 @@ def test_hostile_text(store: Store) -> None:
     saw(store, "a\0\udc80@x", "one")
     found = store.sightings("work", ["a\0\udc80@x", *(f"{n}@x" for n in range(2000))])
     assert [one.identity for (one,) in found.values()] == ["one"]
+
+
+def test_a_mailbox_that_is_numbered_anew(store: Store) -> None:
+    """What was seen there is forgotten: restored mail must not be taken for its own duplicate."""
+    for uidvalidity, left in ((5, ["one"]), (5, ["one"]), (6, [])):
+        store.set_baseline("work", "INBOX", uidvalidity=uidvalidity, judged=UidSet(), high_uid=0, at=T0)
+        if uidvalidity == 5:
+            saw(store, "a@x", "one")
+        assert identities(store, "a@x") == left
