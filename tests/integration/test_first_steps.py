@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,17 +90,16 @@ class Stage:
         return terminal.run(program, answers, directory=self.directory, environment=self.environment)
 
 
-@pytest.fixture
-def stage(dovecot: Dovecot, lab_ca: LabCA, tmp_path: Path) -> Iterator[Stage]:
+def staged(dovecot: Dovecot, lab_ca: LabCA, directory: Path, *, user: str) -> Stage:
     """The demo's mail in the inbox of somebody whose server is the lab's."""
-    dovecot.set_user(ADDRESS)
-    with dovecot.session(ADDRESS) as client:
+    dovecot.set_user(user)
+    with dovecot.session(user) as client:
         for path in MAIL:
             when = imaplib.Time2Internaldate(LONG_AGO if "out-of-office" in path.name else time.time())
             client.append("INBOX", "", when, path.read_bytes().replace(b"\n", b"\r\n"))
-    home = tmp_path / "home"
+    home = directory / "home"
     home.mkdir()
-    yield Stage(
+    return Stage(
         home,
         {
             "PATH": os.environ["PATH"], "HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8", "TZ": "UTC",
@@ -110,6 +109,11 @@ def stage(dovecot: Dovecot, lab_ca: LabCA, tmp_path: Path) -> Iterator[Stage]:
         },
         dovecot.imaps_port,
     )  # fmt: skip
+
+
+@pytest.fixture
+def stage(dovecot: Dovecot, lab_ca: LabCA, tmp_path: Path) -> Stage:
+    return staged(dovecot, lab_ca, tmp_path, user=ADDRESS)
 
 
 def test_the_page_is_what_a_newcomer_sees(stage: Stage) -> None:
