@@ -74,7 +74,7 @@ class Replay(Planner):
                 continue
             yield from self._do(
                 account, connection, mailbox, self.saved.read(section), section.messages,
-                judged=section.messages, detail={"plan": self.saved.id},
+                judged=section.messages, detail=None if self.house.dry_run else {"plan": self.saved.id},
             )  # fmt: skip
 
     def _fit(

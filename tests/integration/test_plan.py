@@ -168,6 +168,53 @@ def test_ctrl_c_stops_and_the_same_plan_goes_on(dovecot: Dovecot, user: str, tmp
     assert set(mail(dovecot, user).values()) == {frozenset({"\\Seen"})}
 
 
+def test_ctrl_c_lets_the_worker_finish_the_step(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """With a worker, Ctrl-C ends the command; the worker does what was begun, and the same plan the rest."""
+    script = tmp_path / "note"
+    script.write_text('#!/bin/sh\nsleep 0.05\ngrep -i ^subject >> "$(dirname "$0")/seen"\nexit 0\n')
+    script.chmod(0o755)
+    rules = "rules:\n  - {name: noting, when: {seen: false}, then: [{script: [./note]}, {mark: read}]}\n"
+    dovecot.append(user, [message(n, subject=f"message {n}") for n in range(120)])
+    with Program(tmp_path, "accounts:\n" + account(dovecot, user) + rules) as program:
+        program.start()
+        program.wait_for("watched from now on")
+        path, seen = tmp_path / "a.plan", tmp_path / "seen"
+        program.run("plan", "--save", str(path))
+        running = subprocess.Popen(
+            program.arguments("apply", str(path), "--yes"), env=program.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        program.wait_for(lambda: seen.exists() and seen.read_text().count("\n") > 3)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+        assert running.returncode == 130 and "Stopped" in said
+        program.run("apply", str(path), "--yes")
+        lines = seen.read_text().splitlines()
+        assert len(lines) == len(set(lines)) == 120
+        assert set(mail(dovecot, user).values()) == {frozenset({"\\Seen"})}
+        assert program.stop() == 0
+
+
+def test_a_dry_run_of_a_plan_leaves_it_to_be_done(dovecot: Dovecot, user: str, program: Program) -> None:
+    """Said only, it is not done; what a rule of the plan only says is said once."""
+    dovecot.append(user, [message(subject="invoice"), message(subject="note")])
+    text = program.config.read_text().replace(
+        "when: {subject: note", "dry_run: true\n    when: {subject: note"
+    )
+    program.config.write_text(text + "settings: {dry_run: true}\n")
+    path = program.directory / "a.plan"
+    program.config.write_text(text)
+    program.run("plan", "--save", str(path))
+    program.config.write_text(text + "settings: {dry_run: true}\n")
+    assert "would" in program.run("apply", str(path), "--yes").stdout
+    assert set(mail(dovecot, user)) == {"invoice", "note"}
+    program.config.write_text(text)
+    for _ in range(2):
+        program.run("apply", str(path), "--yes")
+        assert mail(dovecot, user) == {"note": frozenset()}
+    assert [entry["state"] for entry in program.log("--rule", "notes")] == ["would", "would"]
+
+
 def test_a_running_worker_does_a_kept_plan(dovecot: Dovecot, user: str, program: Program) -> None:
     """The worker is handed the open file; what it has acted on itself since is left out."""
     dovecot.append(user, [message(n, subject=f"invoice {n}") for n in range(3)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 
 from mailrules.adapters.store.brakes import DAY, HOUR, counted
 from mailrules.adapters.store.database import Database
@@ -31,28 +31,24 @@ class Earlier:
     def acted(
         self, account: str, mailbox: str, uidvalidity: int, uids: Sequence[int], *, since: datetime
     ) -> dict[int, Acted]:
-        """Of these messages, those for which effects were recorded since; an effect of a dry run is none.
+        """Of these messages, those for which effects were recorded since.
 
-        What was recorded for a plan counts before all else, so that a plan knows its own messages.
+        What was only said (a dry run, a rule that could not be judged) counts where it was said for a plan.
+        That counts before all else, so that a plan knows its own messages.
         """
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         found: dict[int, Acted] = {}
         with self._database.read() as connection:
             for chunk in chunks(uids):
                 for row in connection.execute(
-                    select(effect.c.uid, run.c.id, run.c.detail)
+                    select(effect.c.uid, effect.c.state, run.c.id, run.c.detail)
                     .join(run, effect.c.run == run.c.id)
-                    .where(
-                        and_(
-                            is_(effect, place),
-                            effect.c.uid.in_(chunk),
-                            effect.c.created_at >= since,
-                            effect.c.state.not_in(("would", "skipped")),
-                        )
-                    )
+                    .where(is_(effect, place), effect.c.uid.in_(chunk), effect.c.created_at >= since)
                     .order_by(effect.c.id)
                 ):
                     plan = (row.detail or {}).get("plan")
+                    if plan is None and row.state in ("would", "skipped"):
+                        continue
                     if plan is not None or row.uid not in found or found[row.uid].plan is None:
                         found[row.uid] = Acted(row.id, plan)
         return found

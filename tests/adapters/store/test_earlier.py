@@ -24,10 +24,12 @@ def test_a_plan_knows_its_own(store: Store) -> None:
     run = store.start_run(
         account="work", mailbox="INBOX", kind="apply", rules_hash="h", at=at(1), detail={"plan": "p"}
     )
-    store.record(run, "work", "INBOX", 7, [decided(1, flag())], judged=UidSet(), high_uid=0, at=at(1))
+    said = [decided(1, flag()), decided(2, flag(state="would"))]
+    store.record(run, "work", "INBOX", 7, said, judged=UidSet(), high_uid=0, at=at(1))
     store.end_run(run, at=at(2), judged=1, matched=1, detail={"plan": "p"})
     record(store, decided(1, move()), when=at(3))
-    assert store.acted("work", "INBOX", 7, [1], since=T0) == {1: Acted(run, "p")}
+    own = Acted(run, "p")
+    assert store.acted("work", "INBOX", 7, [1, 2], since=T0) == {1: own, 2: own}
 
 
 def test_a_plan_can_ask_what_record_would_leave_out(store: Store) -> None:
