@@ -97,6 +97,10 @@ def access_token(secret: Secret, *, account: str) -> str:
         tokens = Tokens.from_text(kept)
         if tokens is None:
             return kept
+        where = _name(secret)
+        before, unkept = _unkept.get(where, ("", tokens))
+        if before == kept:
+            tokens = unkept
         if tokens.fresh:
             return tokens.access
         try:
@@ -109,7 +113,9 @@ def access_token(secret: Secret, *, account: str) -> str:
         try:
             secret.write(fresh.as_text())
         except PermanentError as error:
-            log.warning("%s: the new token could not be kept: %s", account, error)
+            if where not in _unkept:
+                log.warning("%s: the new token could not be kept: %s", account, error)
+            _unkept[where] = (kept, fresh)
         return fresh.access
 
 
@@ -156,9 +162,15 @@ def post(url: str, form: dict[str, str]) -> tuple[dict[str, Any], str]:
 
 _guard = threading.Lock()
 _turns: dict[str, threading.Lock] = {}
+_unkept: dict[str, tuple[str, Tokens]] = {}
+"""Where nothing can be written: what is kept there, and the tokens that it has become since."""
+
+
+def _name(secret: Secret) -> str:
+    return f"{secret.where} {secret.username}"
 
 
 def _turn(secret: Secret) -> threading.Lock:
     """A provider may take back all tokens of a grant that is renewed twice at once."""
     with _guard:
-        return _turns.setdefault(f"{secret.where} {secret.username}", threading.Lock())
+        return _turns.setdefault(_name(secret), threading.Lock())

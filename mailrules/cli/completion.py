@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -63,4 +64,7 @@ def names(kind: str, incomplete: str, *, config: Path | None = None) -> list[str
         found += [str(rule["name"]) for rule in rules if isinstance(rule, dict) and "name" in rule]
     if kind in ("accounts", "all") and isinstance(accounts, dict):
         found += [str(name) for name in accounts]
-    return [name for name in found if name.startswith(incomplete)]
+    found = [name for name in found if name.startswith(incomplete)]
+    if os.environ.get("_MAILRULES_COMPLETE", "").endswith("bash"):  # the others quote by themselves
+        return [re.sub(r"([^\w@%+=:,./-])", r"\\\1", name) for name in found]
+    return found

@@ -129,3 +129,20 @@ def test_tokens_are_never_shown(provider: OAuthProvider, secret: Secret) -> None
     access_token(secret, account="work")
     assert "of-the-lab" not in repr(tokens)
     assert scrub("NO Bearer access-0-of-the-lab refresh-0-of-the-lab") == "NO Bearer *** ***"
+
+
+def test_where_nothing_can_be_written_it_is_remembered(
+    provider: OAuthProvider, secret: Secret, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A read-only place is said once, and not a reason to renew at each login; new tokens there count."""
+    tokens = kept(provider, secret, left=-1)
+    environ = {"TOKENS": tokens.as_text()}
+    fixed = Secret("env", ("TOKENS",), environ=environ)
+    provider.lifetime = 3600
+    first = access_token(fixed, account="work")
+    assert access_token(fixed, account="work") == first
+    assert len(provider.requests) == 1
+    assert caplog.text.count("could not be kept") == 1
+    provider.lifetime = 0.001
+    environ["TOKENS"] = replace(tokens, access="given-anew", expires=tokens.expires + 7200).as_text()
+    assert access_token(fixed, account="work") == "given-anew"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,9 +50,10 @@ def test_the_shell_that_is_at_work(monkeypatch: pytest.MonkeyPatch, capsys: Capt
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("mailrules plan --rule in", ["invoices", "in between"]),
+        ("mailrules plan --rule in", ["invoices", "in\\ between"]),
+        ("mailrules plan --rule in\\ b", ["in\\ between"]),
         ("mailrules log --account ", ["work"]),
-        ("mailrules pause ", ["invoices", "in between", "other", "work"]),
+        ("mailrules pause ", ["invoices", "in\\ between", "other", "work"]),
         ("mailrules resume o", ["other"]),
         ("mailrules login ", ["work"]),
         ("mailrules docto", ["doctor"]),
@@ -63,7 +65,7 @@ def test_names_are_completed(words: str, expected: list[str], alone: Path) -> No
     Path("rules.yaml").write_text(RULES)
     environment = {
         **os.environ, "_MAILRULES_COMPLETE": "complete_bash", "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split(" ")) - 1),
+        "COMP_CWORD": str(len(shlex.split(words)) - (not words.endswith(" "))),
     }  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-m", "mailrules"], env=environment, capture_output=True, text=True, check=False
