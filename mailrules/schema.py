@@ -245,7 +245,7 @@ def _account() -> Schema:
             "mailboxes": _described(_TEXTS, "The watched mailboxes, globs allowed. Default: [INBOX]."),
             "smtp": {
                 "anyOf": [_mapping(smtp), {"type": "null"}],
-                "description": "Needed by forward and redirect.",
+                "description": "Needed by forward, redirect and reply.",
             },
             "special_use": _described(
                 _mapping(dict.fromkeys(SPECIAL_USES, _TEXT)), "Only where the server does not say."

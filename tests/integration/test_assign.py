@@ -77,6 +77,22 @@ def test_least_loaded_by_mailbox(dovecot: Dovecot, user: str, tmp_path: Path) ->
         assert count(dovecot, user, "Assigned/bob") == 2 and count(dovecot, user, "INBOX") == 0
 
 
+def test_undo_by_mailbox(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """Taken back, the messages are where they were, and left alone there until `apply`."""
+    with Program(tmp_path, config(dovecot, user, "by: round_robin, with: mailbox")) as program:
+        program.run("run", "--once")
+        dovecot.append(user, [message(n) for n in range(3)])
+        program.run("run", "--once")
+        first = {e["message_id"]: e["arguments"]["to"] for e in program.log("--action", "assign")}
+        program.run("undo", "--run", str(program.log()[0]["run"]), "--yes")
+        program.run("run", "--once")
+        assert count(dovecot, user, "INBOX") == 3
+        assert [count(dovecot, user, f"Assigned/{who}") for who in ("alice", "bob", "carol")] == [0] * 3
+        program.run("apply", "--yes", "--over-brakes")
+        assert [count(dovecot, user, f"Assigned/{who}") for who in ("alice", "bob", "carol")] == [1] * 3
+        assert set(first.values()) == {"alice", "bob", "carol"}
+
+
 def test_least_loaded_by_keyword(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """A keyword that somebody took off, or a message that is gone, is no load any more."""
     with Program(tmp_path, config(dovecot, user, "by: least_loaded, with: keyword")) as program:

@@ -28,6 +28,7 @@ _OURS = frozenset({
 _FIXED = re.compile(r"https?://[^/?#\\@\s{}]+[/?#]", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\]|[^\x00-\x7f].*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?", re.ASCII)
+_SECRET = re.compile(r"authorization|token|secret|api-?key|cookie|password", re.IGNORECASE)
 _DEEPEST = 20
 _TEXT: Mapping[str, Any] = {"type": "string"}
 Header = Template | Mapping[str, str]
@@ -239,6 +240,10 @@ def _headers(value: Any, *, path: Path, report: Report, context: ActionContext) 
             template = Template.parse(item, path=where, report=report, context=context)
             if template is not None:
                 found[str(name)] = template
+            if template is not None and template.literal and _SECRET.search(name):
+                report.warning(
+                    where, f"a secret in the file shows in the log, too. Write {name}: {{env: NAME}}."
+                )
     return found
 
 

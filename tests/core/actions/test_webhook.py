@@ -117,6 +117,15 @@ def test_in_the_clear() -> None:
         assert [p.severity for p in report.problems] == ["warning"] * warned
 
 
+def test_a_secret_in_the_file() -> None:
+    """A header that looks like a secret, written out, is a warning that says where it belongs."""
+    report = Report()
+    hook = {"url": "https://h.example/", "headers": {"Authorization": "Bearer x", "X-Team": "sales"}}
+    assert parse_then([{"webhook": hook}], path=("then",), report=report, context=CONTEXT)
+    [found] = report.problems
+    assert found.severity == "warning" and "Authorization: {env: NAME}" in found.message
+
+
 def test_the_same_twice() -> None:
     """One rule calls a URL once."""
     url = "https://h.example/"
