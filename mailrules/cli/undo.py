@@ -191,17 +191,23 @@ def _show_taken(taken: Sequence[Mapping[str, Any]]) -> None:
     back = [each for each in taken if each["undo"] is not None]
     left = [each for each in taken if each["undo"] is None]
     if back and len(back) <= EACH:
+        cells = [
+            (
+                str(each["id"]),
+                cut(output.what(each["action"], each["arguments"]), 20),
+                cut(output.what(each["undo"]["action"], each["undo"]["arguments"]), 20),
+                cut(each["undo"]["mailbox"], 12),
+            )
+            for each in back
+        ]
+        heads = ("ID", "TAKES BACK", "BY", "IN")
+        widths = [max(map(len, column)) + 2 for column in zip(heads, *cells, strict=True)]
+        room = max(8, output.console().width - sum(widths))  # what is left for the subject
         output.table(
-            ("ID", "TAKES BACK", "BY", "IN", "MESSAGE"),
+            (*heads, "MESSAGE"),
             [
-                (
-                    each["id"],
-                    cut(output.what(each["action"], each["arguments"]), 22),
-                    cut(output.what(each["undo"]["action"], each["undo"]["arguments"]), 22),
-                    cut(each["undo"]["mailbox"], 14),
-                    cut(each["subject"] or "(no subject)", 200),
-                )
-                for each in back
+                (*row, cut(each["subject"] or "(no subject)", min(room, 200)))
+                for row, each in zip(cells, back, strict=True)
             ],
             right=("ID",),
         )
@@ -213,7 +219,10 @@ def _show_taken(taken: Sequence[Mapping[str, Any]]) -> None:
             groups[did, output.what(undo["action"], undo["arguments"]), undo["mailbox"]] += 1
         output.table(
             ("EFFECTS", "TAKES BACK", "BY", "IN"),
-            [(count, *(cut(word, 30) for word in words)) for words, count in groups.items()],
+            [
+                (count, cut(did, 24), cut(by, 24), cut(where, 16))
+                for (did, by, where), count in groups.items()
+            ],
             right=("EFFECTS",),
         )
     for each in back[:EACH]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import imaplib
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from tests.json_contract import objects
@@ -281,3 +283,30 @@ def test_rules_that_act_on_what_returns(dovecot: Dovecot, user: str, tmp_path: P
     program.run("run", "--once")
     told = program.run("undo", "--since", "1h", "--dry-run")
     assert "Rule 'invoices' acts again" in told.stderr and "pause invoices" in told.stderr
+
+
+def test_it_shows_and_asks(dovecot: Dovecot, user: str, program: Program) -> None:
+    """On a terminal of 80 columns: first what it would do, then the question; "n" changes nothing."""
+    deliver(dovecot, user, "invoice 1 with a subject that is much longer than any terminal has columns")
+    program.run("run", "--once")
+
+    def answer(word: str) -> str:
+        command, *rest = program.arguments("undo", "--since", "1h")
+        terminal = pexpect.spawn(
+            command, rest, env=program.environment | {"TERM": "xterm", "COLUMNS": "80"},
+            dimensions=(24, 80), encoding="utf-8", timeout=60,
+        )  # fmt: skip
+        terminal.expect_exact("Take it back? [y/N]: ")
+        shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", str(terminal.before))
+        terminal.sendline(word)
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 0
+        assert all(len(line) <= 80 for line in shown.splitlines()), shown
+        return shown + str(terminal.before)
+
+    screen = answer("n")
+    assert re.search(r" 4 +move to Accounting +move to INBOX", screen) and "4 effects to take back" in screen
+    assert "Nothing was changed." in screen and mail(dovecot, user, "INBOX") == {}
+    assert "4 effects taken back" in answer("y")
+    assert len(mail(dovecot, user, "INBOX")) == 1
