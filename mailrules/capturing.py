@@ -187,7 +187,7 @@ class _Capture:
             raw=None,
             headers=tuple(headers),
             date=date,
-            body=message.get(BODY).text or None,
+            body=(message.get(BODY).text or None) if BODY in self._facts else None,
             attachments=tuple(_attached(part) for part in self._parts),
             auth=_auth(message),
             without=frozenset() if block.get("message-id") else frozenset(["message-id"]),

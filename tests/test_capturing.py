@@ -148,3 +148,12 @@ def test_no_message_id_and_reports(rules: config.Config) -> None:
     )
     made = check(rules, raw)
     assert made.test["message"]["headers"]["message-id"] is None
+
+
+def test_a_text_that_nobody_reads_is_left_out() -> None:
+    """Where no rule looks at the text, the test has none; nor headers that no rule reads."""
+    found = config.parse(FILE.partition("rules:")[0] + "rules: [{name: a, when: {subject: x}, then: [keep]}]")
+    raw = b"Subject: x\r\nX-Secret: yes\r\n\r\nfor nobody else\r\n"
+    made = capture(found, Fixture(raw=raw), now=NOW, name="t")
+    assert "body" not in made.test["message"]
+    assert "X-Secret" not in dump([made.test])
