@@ -117,6 +117,8 @@ def state_directory(state: State) -> Iterator[Result]:
     elif stat.S_IMODE(directory.stat().st_mode) & 0o077:
         words = f"{state} is open to others: subjects of your mail are in it"
         yield Result("state", False, words, f"chmod 700 {directory}")
+    elif owner != os.geteuid() == 0:
+        yield Result("state", True, f"{state} is {_user(owner)}'s: as root, change it by way of its worker")
     elif owner != os.geteuid():
         yield Result(
             "state",
@@ -188,6 +190,9 @@ def _account(found: Config, account: Account, *, online: bool) -> Iterator[Resul
     def result(check: str, ok: bool, message: str, step: str = "") -> Result:
         return Result(check, ok, message, step, account.name)
 
+    if account.password.source == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ:
+        yield result("secret", True, f"{account.password.where} is for the service alone: no login tried")
+        return
     try:
         account.password.read()
     except MailrulesError as error:

@@ -105,6 +105,25 @@ def test_a_state_that_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Run the commands as" in result.step
 
 
+def test_what_only_the_service_may_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root looks at a service's state and credentials: nothing is wrong with either."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    found = config.parse(
+        "accounts: {work: {host: a.example, username: b, password: {credential: x}}}\nrules: []\n", environ={}
+    )
+    (result,) = checkup.accounts(found, online=True)
+    assert result.ok
+    assert "no login tried" in result.message
+    state = State(tmp_path / "state", "--state")
+    state.directory.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if os.getuid() == 0:
+        os.chown(state.directory, 65534, 65534)
+        result = next(iter(checkup.state_directory(state)))
+        assert result.ok
+        assert "by way of its worker" in result.message
+
+
 def test_no_worker_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said how to start one."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
