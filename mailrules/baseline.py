@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from mailrules import clock
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import MailboxRow, Store
+from mailrules.adapters.store import Look, MailboxRow, Store
 from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
 from mailrules.judging import Judge
@@ -38,6 +38,10 @@ class Baseline:
     account: str
     mailbox: Mailbox
     judge: Judge
+
+    def stands(self, look: Look | None) -> bool:
+        """Whether the journal knows this mailbox as it is now: `settle` has nothing to do."""
+        return look is not None and look.since is None and look.row.uidvalidity == self.mailbox.uidvalidity
 
     def settle(self) -> int | None:
         """Make sure the journal knows this mailbox as it is now.

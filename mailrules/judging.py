@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from mailrules.adapters.imap.facts import Arrived
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.core.decision import Decision, Deferred, Needs, Situation, decide
+from mailrules.core.decision import NOTHING, Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import BODY, HISTORY, SIGHTINGS, Fact, Message, MessageKey, Unavailable
 from mailrules.core.rule import Rule
@@ -36,6 +36,9 @@ History = Callable[[Mapping[int, Identity]], Mapping[int, str]]
 """What the journal knows of messages that are about to be acted on: uid -> new | ours | returned."""
 
 
+TOGETHER = 20
+"""Messages of which it is asked at once who they are, whether they match or not: a round trip less for each
+new mail, and more octets than that is worth for many."""
 PIECE = 500
 """Messages worked on at once while others of the window wait."""
 
@@ -173,13 +176,17 @@ class Judge:
                 key = MessageKey(account, name, uidvalidity, uid)
                 message = Message(key, now, arrived.facts(), self.trusted_authserv)
                 answer = self._decide(judged, message)
+                identity = arrived.identity() if answer is not NOTHING else None
+                if identity is not None:
+                    judged.identities[uid] = identity
                 if answer is not None and not self._settled(judged, uid, answer):
                     needs[uid] = answer.facts  # type: ignore[union-attr]
                 elif not self.keep:
                     continue
                 judged.messages[uid] = message
 
-        mailbox.stream(uids, self.first_facts(), take)
+        identities = self.history is not None and len(uids) <= TOGETHER
+        mailbox.stream(uids, self.first_facts(), take, identities=identities)
         self._miss(mailbox, judged, sorted(unheard))
         judged.waited = len(needs)
         return needs

@@ -24,7 +24,7 @@ from typing import Literal
 from mailrules import clock
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import JUDGING, Decided, EffectRow, Store
+from mailrules.adapters.store import JUDGING, Decided, EffectRow, Look, Store, Swept
 from mailrules.assigning import loads_of
 from mailrules.baseline import Baseline
 from mailrules.core.decision import Decision
@@ -91,16 +91,18 @@ class Run:
     """The last look was only at what is newest: what shows late was not asked for."""
 
     def __call__(self) -> RunResult:
-        self._settle_baseline()
+        look = self._settle_baseline()
         self._finish()
         while not self.stopping():
-            uids, full = self._sweep()
+            uids, full = self._sweep(look or self._look())
+            look = None
             if uids:
                 log.debug("%s/%s: %d to judge", self.account, self.mailbox.name, len(uids))
-                with self._recorded() as run:
+                with self._recorded(uids, full) as run:
                     self._windows(run, uids)
-            if not self.stopping():
+            elif not self.stopping():
                 self._swept(full)
+            if not self.stopping():
                 self._finish_due()
             # Where IDLE tells what comes from now on, to ask again is a round trip for nothing.
             told = self.kind == "new" and not self._looked_short and self.mailbox.told
@@ -174,25 +176,35 @@ class Run:
             self._finish()
 
     # -- finding ------------------------------------------------------------------------------------
-    def _settle_baseline(self) -> None:
-        """Make sure the journal knows this mailbox as it is now; that may have paused it."""
+    def _look(self) -> Look | None:
+        return self.store.look(self.account, self.mailbox.name, overlap=OVERLAP)
+
+    def _settle_baseline(self) -> Look | None:
+        """Make sure the journal knows this mailbox as it is now; that may have paused it.
+
+        Gives how the journal has it, if nothing had to be settled.
+        """
+        look = self._look()
         baseline = Baseline(self.store, self.account, self.mailbox, self.judge)
-        self.result.baseline = baseline.settle()
+        if not baseline.stands(look):
+            self.result.baseline = baseline.settle()
+            look = None
         situation = self.judge.situation
         paused = self.performer.paused("")
         if paused and not situation.account.paused:
             account = replace(situation.account, paused=paused)
             self.judge = replace(self.judge, situation=replace(situation, account=account))
+        return look
 
-    def _sweep(self) -> tuple[list[int], bool]:
+    def _sweep(self, look: Look | None) -> tuple[list[int], bool]:
         """UIDs not yet judged, ascending, and whether all of the mailbox was looked at."""
-        row = self.store.mailbox(self.account, self.mailbox.name)
-        assert row is not None
+        assert look is not None
+        row = look.row
         now = clock.now()
         # Either way: a time to come was written before the clock was set back.
         full = row.last_full_scan is None or abs(now - row.last_full_scan) > FULL_SCAN
         low = 1 if full else max(1, row.high_uid - OVERLAP)
-        known = self.store.judged(self.account, self.mailbox.name, low=low)
+        known = self.store.judged(self.account, self.mailbox.name) if full else look.judged
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
         listed = self.mailbox.uids(low)
         self._listed_to = max(row.high_uid, listed[-1] if listed else 0)
@@ -221,16 +233,27 @@ class Run:
 
     # -- judging and recording --------------------------------------------------------------------
     @contextmanager
-    def _recorded(self) -> Iterator[int]:
-        """A row in the run log around windows. Gives its id."""
+    def _recorded(self, uids: Sequence[int] = (), full: bool | None = None) -> Iterator[int]:
+        """A row in the run log around windows. Gives its id.
+
+        `uids`: those that are judged, the first of them at once. `full`: with them the mailbox is swept.
+        """
+        mine = (self.account, self.mailbox.name, JUDGING)
+        first = uids[: min(self.pace.size, PIECE)]
         run = self.store.start_run(
             account=self.account, mailbox=self.mailbox.name, kind=self.kind,
             rules_hash=self.rules_hash, at=clock.now(),
+            hand=(self.mailbox.uidvalidity, first) if first else None,
         )  # fmt: skip
         before = (self.result.judged, self.result.matched)
-        yield run
+        self._held = frozenset(first)
+        with self.store.held(*mine) if first else nullcontext():
+            yield run
+        swept = None
+        if full is not None and not self.stopping():
+            swept = Swept(self.account, self.mailbox.name, self.mailbox.uidvalidity, full)
         self.store.end_run(
-            run, at=clock.now(),
+            run, at=clock.now(), swept=swept,
             judged=self.result.judged - before[0], matched=self.result.matched - before[1],
         )  # fmt: skip
 
@@ -257,8 +280,10 @@ class Run:
     def _window(self, run: int, uids: Sequence[int], *, high_uid: int) -> int:
         """Judge, record and perform. Gives how many messages had to wait for facts."""
         mine = (self.account, self.mailbox.name, JUDGING)
-        self._held = frozenset(uids[:PIECE])
-        self.store.take(*mine, self.mailbox.uidvalidity, self._held)
+        first = frozenset(uids[:PIECE])
+        if first != self._held:
+            self._held = first
+            self.store.take(*mine, self.mailbox.uidvalidity, first)
         with self.store.held(*mine):  # until `record` has what was decided
             judge = replace(self.judge, patient=self.performer.wait)
             judged = judge.judge(self.mailbox, uids, clock.now(), hold=self._hold)

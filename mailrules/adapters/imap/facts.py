@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mailrules.adapters.imap import identity as identity_
 from mailrules.adapters.imap.fetch import Told, fetch_items, stream_items
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.items import Items, answer_to, header_block, internal_date
 from mailrules.adapters.imap.labelling import labels_of
 from mailrules.adapters.imap.tokens import Unreadable, flags, number
@@ -22,6 +24,7 @@ from mailrules.core.message import (
     STRUCTURE,
     Fact,
     Unavailable,
+    header_fact,
 )
 
 if TYPE_CHECKING:
@@ -40,36 +43,57 @@ NOT_SENT = Unavailable("the server did not send it", passing=True)
 
 
 class Arrived(NamedTuple):
-    """What the server told of a message: `facts` reads it; `block` is the header as it came, if it came."""
+    """What the server told of a message: `facts` reads it; `block` is the header as it came, if it came.
+
+    `identity` reads who it is, where that was asked for and told.
+    """
 
     uid: int
     block: bytes | None
     items: Items | Unavailable
     read: Callable[[Items | Unavailable], Known]
+    know: Callable[[Items], Identity | None] | None = None
 
     def facts(self) -> Known:
         return self.read(self.items)
 
+    def identity(self) -> Identity | None:
+        if self.know is None or isinstance(self.items, Unavailable):
+            return None
+        return self.know(self.items)
+
 
 def stream_facts(
-    mailbox: Mailbox, uids: Iterable[int], facts: Iterable[Fact], take: Callable[[Sequence[Arrived]], None]
+    mailbox: Mailbox,
+    uids: list[int],
+    facts: Iterable[Fact],
+    take: Callable[[Sequence[Arrived]], None],
+    *,
+    identities: bool = False,
 ) -> None:
-    """Hand these facts on as they arrive, some messages at a time.
+    """Hand these facts on as they arrive, some messages at a time; with them, if it can be, who they are.
 
     Not of text and parts, which take more than one question. `take` sends nothing to the server.
     """
     wanted = set(facts)
     labels = _has_labels(mailbox)
     read = _reader(wanted, labels=labels)
-    what = _items(wanted if labels else wanted - {GMAIL_LABELS}) or [b"FLAGS"]
-
+    asking = wanted if labels else wanted - {GMAIL_LABELS}
+    beside = identity_.beside(mailbox, uids) if identities else None
+    know = None
+    if beside is None:
+        what = _items(asking) or [b"FLAGS"]
+    else:
+        names, fields, know = beside
+        what = _items(asking | {header_fact(field) for field in fields})
+        what = [*(name for name in names if name not in what), *what]
     asked = answer_to(what[-1]) if what[-1].startswith(b"BODY") else b""
 
     def told(those: Sequence[Told]) -> None:
         arrived = []
         for uid, items in those:
             block = None if isinstance(items, Unavailable) else items.get(asked)
-            arrived.append(Arrived(uid, block, items, read))
+            arrived.append(Arrived(uid, block, items, read, know))
         take(arrived)
 
     stream_items(mailbox, uids, what, told)

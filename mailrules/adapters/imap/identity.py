@@ -7,7 +7,7 @@ INTERNALDATE, size and header. The scheme depends on the server alone, so that i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -98,6 +98,28 @@ def scheme_of(mailbox: Mailbox, uids: list[int]) -> str:
                     connection.identity_scheme = "guid"
                     break
     return connection.identity_scheme or "guid"
+
+
+def beside(
+    mailbox: Mailbox, uids: list[int]
+) -> tuple[list[bytes], list[str], Callable[[Items], Identity | None]] | None:
+    """What tells who messages are in a FETCH that asks for more: items, header fields, and what reads them.
+
+    None where that takes the whole header. What it reads as None is to be asked for by itself.
+    """
+    scheme = scheme_of(mailbox, uids)
+    if scheme == "sha256":
+        return None
+
+    def read(items: Items) -> Identity | None:
+        identity = _identity(items, scheme)
+        return identity if identity is not None and identity.identity else None
+
+    return (
+        [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", SCHEMES[scheme]],
+        ["message-id", "subject", "from"],
+        read,
+    )
 
 
 def _read(mailbox: Mailbox, uids: Iterable[int], scheme: str | None, what: bytes) -> dict[int, Identity]:

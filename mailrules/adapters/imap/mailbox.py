@@ -266,13 +266,15 @@ class Mailbox:
         uids: Iterable[int],
         facts: Iterable[Fact],
         take: Callable[[Sequence[facts_.Arrived]], None],
+        *,
+        identities: bool = False,
     ) -> None:
-        """Hand these facts on while they arrive, some messages at a time.
+        """Hand these facts on while they arrive, some messages at a time, and who they are, if it can be.
 
         Nothing that takes more than one question (text, parts); nothing may be asked of the server before
         it is through; what `take` raises ends the connection.
         """
-        facts_.stream_facts(self, self._in_bulk(uids), facts, take)
+        facts_.stream_facts(self, self._in_bulk(uids), facts, take, identities=identities)
 
     def _in_bulk(self, uids: Iterable[int]) -> list[int]:
         """These UIDs; where they are many, what is asked of them comes compressed."""

@@ -33,10 +33,10 @@ from mailrules.adapters.store.generation import FILE as GENERATION
 from mailrules.adapters.store.generation import Generation
 from mailrules.adapters.store.hands import ACTING, JUDGING, SCHEDULED, Hands, doing
 from mailrules.adapters.store.journal import Fenced
-from mailrules.adapters.store.mailboxes import Mailboxes
+from mailrules.adapters.store.mailboxes import Look, Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
 from mailrules.adapters.store.past import Met, Past, RunRow
-from mailrules.adapters.store.recording import Recording
+from mailrules.adapters.store.recording import Recording, Swept
 from mailrules.adapters.store.renumbering import Renumbering
 from mailrules.adapters.store.resync import Resync, Resynced
 from mailrules.adapters.store.rows import (
@@ -82,6 +82,7 @@ class Store(
         self._instance = instance
         self._paused = None
         self.limits = {}
+        self._open = {}
         self._turn, self._next = threading.Lock(), threading.Lock()
         self._resting = float("-inf")
 
@@ -184,6 +185,7 @@ __all__ = [
     "EffectRow",
     "Fenced",
     "LogQuery",
+    "Look",
     "MailboxRow",
     "Met",
     "PauseRow",
@@ -202,6 +204,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreMissing",
+    "Swept",
     "Troubled",
     "covering",
     "doing",

@@ -1,8 +1,8 @@
-"""Many rows in one statement, without SQLAlchemy's look at every value.
+"""Many rows in one statement, or one statement many times, without SQLAlchemy's look at every value.
 
-A pass over a large mailbox writes tens of thousands of rows; converting each value by itself costs more than
-the database does. Values must be as the driver takes them: `moment` for times, `as_json`, text that is
-`schema.clean`, UIDVALIDITY `schema.signed`.
+A pass over a large mailbox writes tens of thousands of rows, and each new mail asks the same few questions;
+building the statement and converting each value costs more than the database does. Values must be as the
+driver takes them: `moment` for times, `as_json`, text that is `schema.clean`, UIDVALIDITY `schema.signed`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,20 @@ def execute_many(connection: Connection, statement: Any, rows: Sequence[Mapping[
         return 0
     text, order = _prepared(statement, connection.dialect)
     values: Sequence[Any] = rows if order is None else list(map(itemgetter(*order), rows))
-    return connection.exec_driver_sql(text, values).rowcount
+    cursor = connection.connection.cursor()
+    cursor.executemany(text, values)
+    return int(cursor.rowcount)
+
+
+def run(connection: Connection, statement: Any, **values: Any) -> Any:
+    """Execute a statement that stands in a module, its parameters by name. Gives the driver's cursor.
+
+    What it holds is as the driver has it: numbers for times, text for JSON.
+    """
+    text, order = _prepared(statement, connection.dialect)
+    cursor = connection.connection.cursor()
+    cursor.execute(text, values if order is None else tuple([values[name] for name in order]))
+    return cursor
 
 
 @lru_cache(maxsize=200)
@@ -41,6 +54,11 @@ def _prepared(statement: Any, dialect: Any) -> tuple[str, tuple[str, ...] | None
 def moment(value: datetime | None) -> int | None:
     """A time as `schema.Moment` stores it."""
     return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+
+def time_of(value: int | None) -> Any:
+    """The time that `moment` stored: a datetime, or None."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
 def as_json(value: Any) -> str:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam
+from sqlalchemy.dialects.sqlite import insert
 
+from mailrules.adapters.store.bulk import run
 from mailrules.adapters.store.schema import counter
+
+_TAKE = (
+    insert(counter)
+    .values(name=bindparam("what"), value=bindparam("count"))
+    .on_conflict_do_update(
+        index_elements=[counter.c.name],
+        set_={"value": counter.c.value + bindparam("more", type_=counter.c.value.type)},
+    )
+    .returning(counter.c.value)
+)
+"""PostgreSQL spells it alike."""
 
 
 def take(connection: Connection, name: str, count: int) -> int:
     """Within a transaction: the first of `count` fresh numbers."""
-    moved = connection.execute(
-        update(counter).where(counter.c.name == name).values(value=counter.c.value + count)
-    )
-    if not moved.rowcount:
-        connection.execute(insert(counter).values(name=name, value=count))
-        return 1
-    return int(connection.scalar(select(counter.c.value).where(counter.c.name == name)) or 0) - count + 1
+    (last,) = run(connection, _TAKE, what=name, count=count, more=count).fetchone()
+    return int(last) - count + 1

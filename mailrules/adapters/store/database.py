@@ -71,6 +71,11 @@ class Database:
         called after the commit."""
         self.ballast = Ballast(path.parent, writer=not read_only)
         self._lock = threading.RLock()
+        self.unrest = 0
+        """How many transactions there were after which something may wait that did not before."""
+        self._flushing = threading.Lock()
+        self._wal: int | None = None
+        self._commits = self._flushed = 0
         if read_only and not path.exists():
             raise StoreMissing(f"there is no journal at {path}. `mailrules run` creates it.")
         try:
@@ -97,9 +102,12 @@ class Database:
         return self._engine.dialect.name
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._flushing:
             self._connection.close()
             self._engine.dispose()
+            if self._wal is not None:
+                os.close(self._wal)
+                self._wal = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -108,19 +116,50 @@ class Database:
             yield self._connection
 
     @contextmanager
-    def write(self, *, irrevocable: bool = False) -> Iterator[Connection]:
+    def write(
+        self, *, irrevocable: bool = False, durable: bool = True, calm: bool = False
+    ) -> Iterator[Connection]:
         """One transaction, durable when the block is left; undone if it raises.
 
         `irrevocable`: after it something happens that an older copy of the journal must not hide.
+        Not `durable`: it survives the death of the process, but a power cut may undo it, together with all
+        that was written after it and was not durable either. `calm`: it makes no message and no effect wait;
+        any other makes `unrest` grow.
         """
         if self.read_only:
             raise NotPermitted(f"{self.path} is open for reading only.")
-        with self._lock, self._translated():
-            with self._connection.begin():
+        with self._lock:
+            if not calm:
+                self.unrest += 1
+            with self._translated(), self._connection.begin():
                 yield self._connection
                 afterwards = self.before_commit(self._connection, irrevocable)
+            self._commits += 1
+            commits = self._commits
             if afterwards is not None:
+                self._flush(commits)
                 afterwards()
+        if durable:
+            self._flush(commits)
+
+    def _flush(self, commits: int) -> None:
+        """Until so many commits are on the disk.
+
+        Whoever comes while another one waits for the disk waits once, for all that is committed by then.
+        """
+        with self._flushing:
+            if self._flushed >= commits:
+                return
+            reached = self._commits  # whoever has counted has committed
+            try:
+                if self._wal is None:
+                    self._wal = os.open(
+                        self.path.with_name(self.path.name + "-wal"), os.O_RDONLY | os.O_CLOEXEC
+                    )
+                os.fdatasync(self._wal)
+            except OSError as error:
+                raise _from_os(error, self.path) from error
+            self._flushed = reached
 
     def insist(self, work: Callable[[], T]) -> T:
         """Do one transaction that must not fail for want of room: what has been done, what a person decides.
@@ -165,6 +204,10 @@ class Database:
             if isinstance(error, exc.IntegrityError | exc.ProgrammingError):
                 raise  # ours, not the world's
             raise _translate(error.orig, self.path, self.ballast) from error
+        except sqlite3.Error as error:  # from a statement of `bulk`
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            raise _translate(error, self.path, self.ballast) from error
 
 
 def _create(path: Path) -> None:
@@ -240,8 +283,9 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
         if options == "mode=rw":
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-        # FULL: what is committed survives a power cut; 0.2 ms a transaction.
-        connection.execute("PRAGMA synchronous = FULL")
+        # NORMAL: a commit writes the WAL, a checkpoint flushes it. `Database._flush` flushes what has to be
+        # durable, for all threads at once, and outside of the lock.
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
     except sqlite3.Error:

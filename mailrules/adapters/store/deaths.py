@@ -149,6 +149,8 @@ class Deaths(Desk):
 
         Those that were in hand at a death, and those that a person wants tried again after a quarantine.
         """
+        if self.quiet(account, mailbox):
+            return frozenset()
         place = _Place(account, mailbox, uidvalidity).key()
         # `defer` counts a try: one that waits without any comes from a death or from a person.
         unjudged = select(message.c.uid).where(

@@ -117,6 +117,8 @@ class Desk(Journal):
 
     def deferred(self, account: str, mailbox: str, uidvalidity: int) -> dict[int, datetime]:
         """Unjudged messages that wait: UID -> when their next try is due."""
+        if self.quiet(account, mailbox):
+            return {}
         with self._database.read() as connection:
             rows = connection.execute(
                 select(message.c.uid, message.c.next_try).where(

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, and_, bindparam, delete, select
 
+from mailrules.adapters.store.bulk import execute_many, run
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.mailboxes import is_
-from mailrules.adapters.store.schema import in_hand
-from mailrules.adapters.store.upsert import upsert
+from mailrules.adapters.store.schema import clean, in_hand, signed
+from mailrules.adapters.store.upsert import upsert_statement
 from mailrules.core.uidset import UidSet
 
 JUDGING = "judge"
@@ -46,18 +46,20 @@ class Hands:
 
     def take(self, account: str, mailbox: str, hand: str, uidvalidity: int, uids: Iterable[int]) -> None:
         """These are about to be worked on."""
-        with self._database.write() as connection:
+        with self._database.write(
+            durable=False, calm=True
+        ) as connection:  # it tells of deaths of the process
             hold(connection, account, mailbox, hand, uidvalidity, uids)
 
     def turn_to(self, account: str, mailbox: str, hand: str, uidvalidity: int, uids: Iterable[int]) -> None:
         """These are about to be worked on, and what was in this hand is not any more."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False, calm=True) as connection:
             put_down(connection, account, mailbox, hand)
             hold(connection, account, mailbox, hand, uidvalidity, uids)
 
     def let_go(self, account: str, mailbox: str, hand: str) -> None:
         """Nothing is in this hand any more, whatever became of it."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False, calm=True) as connection:
             put_down(connection, account, mailbox, hand)
 
     def let_go_of_all(self) -> None:
@@ -70,18 +72,24 @@ def hold(
     connection: Connection, account: str, mailbox: str, hand: str, uidvalidity: int, uids: Iterable[int]
 ) -> None:
     """Within a transaction: take these in hand, beside what is in it already."""
-    key = _key(account, mailbox, hand)
     more = UidSet(uids)
-    found = connection.execute(select(in_hand).where(is_(in_hand, key))).one_or_none()
-    if found is not None and found.uidvalidity == uidvalidity:
-        more |= UidSet.parse(found.uids)
-    upsert(connection, in_hand, [{**key, "uidvalidity": uidvalidity, "uids": str(more)}])
+    found = run(connection, _FIND, **_key(account, mailbox, hand)).fetchone()
+    if found is not None and found[0] == signed(uidvalidity):
+        more |= UidSet.parse(found[1])
+    row = {**_key(account, mailbox, hand), "uidvalidity": signed(uidvalidity), "uids": str(more)}
+    execute_many(connection, _HOLD, [row])
 
 
 def put_down(connection: Connection, account: str, mailbox: str, hand: str) -> None:
     """Within a transaction: nothing is in this hand any more."""
-    connection.execute(delete(in_hand).where(is_(in_hand, _key(account, mailbox, hand))))
+    run(connection, _PUT_DOWN, **_key(account, mailbox, hand))
+
+
+_HERE = and_(*(in_hand.c[name] == bindparam(name) for name in ("account", "mailbox", "hand")))
+_FIND = select(in_hand.c.uidvalidity, in_hand.c.uids).where(_HERE)
+_HOLD = upsert_statement(in_hand, ("uidvalidity", "uids"))
+_PUT_DOWN = delete(in_hand).where(_HERE)
 
 
 def _key(account: str, mailbox: str, hand: str) -> Mapping[str, Any]:
-    return {"account": account, "mailbox": mailbox, "hand": hand}
+    return {"account": account, "mailbox": clean(mailbox), "hand": hand}

@@ -29,6 +29,7 @@ from mailrules.adapters.store.effects import LARGEST_SET, row_of, select_effects
 from mailrules.adapters.store.hands import hold, put_down
 from mailrules.adapters.store.mailboxes import is_
 from mailrules.adapters.store.memory import Memory
+from mailrules.adapters.store.quiet import Quiet
 from mailrules.adapters.store.rows import EffectRow, State
 from mailrules.adapters.store.schema import OPEN, TROUBLED, effect, message
 from mailrules.adapters.store.undoing import note_undone
@@ -55,6 +56,9 @@ UNFINISHED: tuple[State, ...] = ("planned", "intent", "copied", "commit", "later
 BEGINS: frozenset[State] = frozenset({"intent", "commit"})
 """Arrows before the act: if the disk is full they fail, and nothing is done. The others are insisted on."""
 LETS_GO: tuple[State, ...] = ("done", "skipped", "would", "gone")
+THROUGH: frozenset[State] = frozenset({"done", "gone"})
+CALM: frozenset[State] = THROUGH | {"intent", "copied", "commit"}
+"""Arrows after which nothing waits that did not before."""
 HOLDS: tuple[State, ...] = tuple(state for state in ARROWS if state not in LETS_GO)
 _TIME_OF = {"intent": "intent_at", "commit": "commit_at"} | dict.fromkeys(
     ("done", "failed", "unknown", "gone", "skipped"), "ended_at"
@@ -80,7 +84,7 @@ class Fenced(TransientError):
     """An effect is no longer where we left it: paused, decided by a person, or another worker's."""
 
 
-class Journal(Memory):
+class Journal(Memory, Quiet):
     """The part of the store that effects go through."""
 
     _database: Database
@@ -93,6 +97,8 @@ class Journal(Memory):
 
         Of one message, if `uid` is given.
         """
+        if self.quiet(account, mailbox):
+            return []
         query = (
             select_effects()
             .where(
@@ -114,6 +120,8 @@ class Journal(Memory):
 
     def due(self, account: str, mailbox: str, *, uidvalidity: int) -> datetime | None:
         """When the earliest `later` effect of this mailbox is to be tried again."""
+        if self.quiet(account, mailbox):
+            return None
         with self._database.read() as connection:
             earliest: datetime | None = connection.scalar(
                 select(func.min(effect.c.next_try)).where(
@@ -190,7 +198,10 @@ class Journal(Memory):
         sources = (frm,) if isinstance(frm, str) else tuple(frm)
 
         def arrow() -> list[EffectRow]:
-            with self._database.write(irrevocable=to == "commit") as connection:
+            calm = to in CALM
+            # If a power cut undoes that it ended, the server can be asked. Of what was sent it can't.
+            durable = not (known and to in THROUGH and all(not row.once for row in known))
+            with self._database.write(irrevocable=to == "commit", durable=durable, calm=calm) as connection:
                 if known:
                     rows = self._move(connection, known, sources, to, at, detail or {}, next_try)
                 else:
@@ -206,6 +217,8 @@ class Journal(Memory):
                         hold(connection, of.account, of.mailbox, hand, of.uidvalidity, uids)
                     else:
                         put_down(connection, of.account, of.mailbox, hand)
+                if rows and to in THROUGH:
+                    self._count(rows[0].account, rows[0].mailbox, -len(rows))
                 return rows
 
         if to == "intent":
@@ -310,6 +323,8 @@ class Journal(Memory):
         A message leaves when everything else that any rule planned for it is done, or a person skipped
         it. A rule whose template failed holds its message only for the run in which it failed.
         """
+        if rows and self._under_way(rows[0].account, rows[0].mailbox) == len(rows):
+            return {}  # nothing else is open
         places: dict[tuple[str, str, int], dict[int, list[EffectRow]]] = {}
         for row in rows:
             place = places.setdefault((row.account, row.mailbox, row.uidvalidity), {})

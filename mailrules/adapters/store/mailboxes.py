@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
+from mailrules.adapters.store.bulk import execute_many, moment, run, time_of
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.rows import MailboxRow
-from mailrules.adapters.store.schema import TROUBLED, message, resync, seen_mailbox, sighting
+from mailrules.adapters.store.schema import (
+    TROUBLED,
+    clean,
+    message,
+    resync,
+    seen_mailbox,
+    sighting,
+    signed,
+)
 from mailrules.adapters.store.schema import judged as _judged
 from mailrules.adapters.store.schema import mailbox as _mailbox
 from mailrules.core.uidset import UidSet
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A mailbox as the journal has it. `since`: `resync` wants what came since then to be looked at."""
+
+    row: MailboxRow
+    since: datetime | None
+    judged: UidSet
 
 
 class Mailboxes:
@@ -25,6 +55,19 @@ class Mailboxes:
         """None: never watched."""
         with self._database.read() as connection:
             return _find(connection, account, name)
+
+    def look(self, account: str, name: str, *, overlap: int) -> Look | None:
+        """What a pass over a mailbox begins with, `judged` from so many UIDs below the checkpoint up."""
+        with self._database.read() as connection:
+            row = _find(connection, account, name)
+            if row is None:
+                return None
+            here = {"of": account, "called": clean(name)}
+            since = run(connection, _RESYNC, **here).fetchone()
+            ranges = run(connection, _JUDGED, least=max(1, row.high_uid - overlap), **here).fetchall()
+        return Look(
+            row, time_of(since[0] if since else None), UidSet.of_ranges((low, high) for low, high in ranges)
+        )
 
     def mailboxes(self, account: str | None = None) -> list[MailboxRow]:
         """All that were ever watched, by account and name."""
@@ -76,18 +119,7 @@ class Mailboxes:
     def judged(self, account: str, name: str, *, low: int = 1) -> UidSet:
         """UIDs that are judged or were there at the baseline, from `low` up; gaps are not spanned."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(_judged.c.low, _judged.c.high)
-                .join(
-                    _mailbox,
-                    and_(
-                        _mailbox.c.account == _judged.c.account,
-                        _mailbox.c.name == _judged.c.mailbox,
-                        _mailbox.c.uidvalidity == _judged.c.uidvalidity,
-                    ),
-                )
-                .where(_judged.c.account == account, _judged.c.mailbox == name, _judged.c.high >= low)
-            )
+            rows = run(connection, _JUDGED, of=account, called=clean(name), least=low)
             return UidSet.of_ranges((max(first, low), last) for first, last in rows)
 
     def mark_judged(
@@ -102,23 +134,10 @@ class Mailboxes:
         full_scan: bool = False,
     ) -> None:
         """Judged without effects. `swept`: all above the checkpoint was looked at; `full_scan`: all."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False, calm=True) as connection:
             settle(connection, account, name, uidvalidity, uids, high_uid=uids.highest)
-            times: dict[str, Any] = {}
             if swept or full_scan:
-                times["last_sweep"] = at
-            if full_scan:
-                times["last_full_scan"] = at
-            if times:
-                connection.execute(
-                    update(_mailbox)
-                    .where(
-                        _mailbox.c.account == account,
-                        _mailbox.c.name == name,
-                        _mailbox.c.uidvalidity == uidvalidity,
-                    )
-                    .values(**times)
-                )
+                mark_swept(connection, account, name, uidvalidity, at=at, full_scan=full_scan)
 
     def seen_mailboxes(self, account: str) -> frozenset[str] | None:
         """Mailboxes the account was ever seen to have; None: nobody has looked yet."""
@@ -137,31 +156,41 @@ class Mailboxes:
                 connection.execute(insert(seen_mailbox), new)
 
 
+_COLUMNS = (
+    "account", "name", "uidvalidity", "high_uid", "baseline_at", "last_sweep", "last_full_scan",
+    "highest_modseq",
+)  # fmt: skip
+_FIND = select(*(_mailbox.c[name] for name in _COLUMNS)).where(
+    _mailbox.c.account == bindparam("of"), _mailbox.c.name == bindparam("called")
+)
+
+
 def _find(connection: Connection, account: str, name: str) -> MailboxRow | None:
-    row = (
-        connection.execute(select(_mailbox).where(_mailbox.c.account == account, _mailbox.c.name == name))
-        .mappings()
-        .one_or_none()
-    )
-    return None if row is None else _row(row)
+    row = run(connection, _FIND, of=account, called=clean(name)).fetchone()
+    if row is None:
+        return None
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["uidvalidity"] %= 2**64
+    for moment_ in ("baseline_at", "last_sweep", "last_full_scan"):
+        values[moment_] = time_of(values[moment_])
+    return MailboxRow(**values)
 
 
 def _row(row: Any) -> MailboxRow:
-    return MailboxRow(
-        account=row["account"],
-        name=row["name"],
-        uidvalidity=row["uidvalidity"],
-        high_uid=row["high_uid"],
-        baseline_at=row["baseline_at"],
-        last_sweep=row["last_sweep"],
-        last_full_scan=row["last_full_scan"],
-        highest_modseq=row["highest_modseq"],
-    )
+    return MailboxRow(**{name: row[name] for name in _COLUMNS})
 
 
 def is_(table: Table, key: Mapping[str, Any]) -> ColumnElement[bool]:
     """The row of this key."""
     return and_(*(table.c[name] == value for name, value in key.items()))
+
+
+def mark_swept(
+    connection: Connection, account: str, name: str, uidvalidity: int, *, at: datetime, full_scan: bool
+) -> None:
+    """Within a transaction: the mailbox was looked at."""
+    here = {"of": account, "called": clean(name), "under": signed(uidvalidity)}
+    run(connection, _SCANNED if full_scan else _SWEPT, at=moment(at), **here)
 
 
 def settle(
@@ -171,58 +200,75 @@ def settle(
     if not uids and not high_uid:
         return
     add_ranges(connection, account, name, uidvalidity, uids)
-    connection.execute(
-        update(_mailbox)
-        .where(
-            _mailbox.c.account == account,
-            _mailbox.c.name == name,
-            _mailbox.c.uidvalidity == uidvalidity,
-            _mailbox.c.high_uid < high_uid,
-        )
-        .values(high_uid=high_uid)
-    )
-    waiting = connection.scalars(
-        select(message.c.uid).where(
-            TROUBLED,
-            message.c.state == "waiting",
-            message.c.account == account,
-            message.c.mailbox == name,
-            message.c.uidvalidity == uidvalidity,
-        )
-    )
-    for uid in [uid for uid in waiting if uid in uids]:
-        connection.execute(
-            update(message)
-            .where(
-                message.c.account == account,
-                message.c.mailbox == name,
-                message.c.uidvalidity == uidvalidity,
-                message.c.uid == uid,
-            )
-            .values(state="judged", next_try=None)
-        )
+    here = {"of": account, "called": clean(name), "under": signed(uidvalidity)}
+    run(connection, _CHECKPOINT, high=high_uid, **here)
+    for (uid,) in run(connection, _WAITING, **here).fetchall():
+        if uid in uids:
+            run(connection, _WAITS_NO_MORE, which=uid, **here)
 
 
 def add_ranges(connection: Connection, account: str, name: str, uidvalidity: int, uids: UidSet) -> None:
     """Within a transaction: join these UIDs to the judged ranges; what touches becomes one row."""
     if not uids:
         return
-    key = {"account": account, "mailbox": name, "uidvalidity": uidvalidity}
-    near = and_(
-        is_(_judged, key), _judged.c.high >= uids.ranges[0][0] - 1, _judged.c.low <= uids.ranges[-1][1] + 1
-    )
-    old = [(r.low, r.high) for r in connection.execute(select(_judged.c.low, _judged.c.high).where(near))]
+    here = {"of": account, "called": clean(name), "under": signed(uidvalidity)}
+    near = run(connection, _NEAR, least=uids.ranges[0][0] - 1, most=uids.ranges[-1][1] + 1, **here)
+    old = near.fetchall()
     new = UidSet.of_ranges([*old, *uids.ranges]).ranges
     gone, added = set(old) - set(new), set(new) - set(old)
-    if gone:
-        connection.execute(
-            delete(_judged).where(is_(_judged, key), _judged.c.low == bindparam("gone_low")),
-            [{"gone_low": low} for low, _ in gone],
-        )
-    if added:
-        connection.execute(
-            insert(_judged), [{**key, "low": low, "high": high} for low, high in sorted(added)]
-        )
+    execute_many(connection, _RANGE_GONE, [{**here, "first": low} for low, _ in gone])
+    execute_many(connection, _RANGE, [{**here, "first": low, "last": high} for low, high in sorted(added)])
+
+
+def _in(table: Table, mailbox: str = "mailbox") -> ColumnElement[bool]:
+    return and_(
+        table.c.account == bindparam("of"),
+        table.c[mailbox] == bindparam("called"),
+        table.c.uidvalidity == bindparam("under"),
+    )
+
+
+_SWEPT = update(_mailbox).where(_in(_mailbox, "name")).values(last_sweep=bindparam("at"))
+_SCANNED = _SWEPT.values(last_full_scan=bindparam("at"))
+_CHECKPOINT = (
+    update(_mailbox)
+    .where(_in(_mailbox, "name"), _mailbox.c.high_uid < bindparam("high"))
+    .values(high_uid=bindparam("high"))
+)
+_STATE_WAITING = message.c.state == literal_column("'waiting'")
+_WAITING = select(message.c.uid).where(TROUBLED, _STATE_WAITING, _in(message))
+_WAITS_NO_MORE = (
+    update(message)
+    .where(_in(message), message.c.uid == bindparam("which"))
+    .values(state=literal_column("'judged'"), next_try=literal_column("NULL"))
+)
+_RESYNC = select(resync.c.since).where(
+    resync.c.account == bindparam("of"), resync.c.mailbox == bindparam("called")
+)
+_JUDGED = (
+    select(_judged.c.low, _judged.c.high)
+    .join(
+        _mailbox,
+        and_(
+            _mailbox.c.account == _judged.c.account,
+            _mailbox.c.name == _judged.c.mailbox,
+            _mailbox.c.uidvalidity == _judged.c.uidvalidity,
+        ),
+    )
+    .where(
+        _judged.c.account == bindparam("of"),
+        _judged.c.mailbox == bindparam("called"),
+        _judged.c.high >= bindparam("least"),
+    )
+)
+_NEAR = select(_judged.c.low, _judged.c.high).where(
+    _in(_judged), _judged.c.high >= bindparam("least"), _judged.c.low <= bindparam("most")
+)
+_RANGE_GONE = delete(_judged).where(_in(_judged), _judged.c.low == bindparam("first"))
+_RANGE = insert(_judged).values(
+    account=bindparam("of"), mailbox=bindparam("called"), uidvalidity=bindparam("under"),
+    low=bindparam("first"), high=bindparam("last"),
+)  # fmt: skip
 
 
 def remove_from_judged(connection: Connection, account: str, name: str, uidvalidity: int, uid: int) -> None:

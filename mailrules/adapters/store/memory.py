@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, literal_column, select
 
+from mailrules.adapters.store.bulk import run
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.effects import chunks, row_of, select_effects
 from mailrules.adapters.store.rows import EffectRow
-from mailrules.adapters.store.schema import effect, message
+from mailrules.adapters.store.schema import clean, effect, message
 
 
 class Memory:
@@ -60,20 +61,31 @@ class Memory:
         """
         known: dict[str, Literal["ours", "returned"]] = {}
         with self._database.read() as connection:
-            for chunk in chunks(sorted(set(identities))):
-                for row in connection.execute(
-                    select(effect.c.identity, effect.c.destination, effect.c.undoes)
-                    .where(
-                        effect.c.account == account,
-                        effect.c.identity.in_(chunk),
-                        (
-                            (effect.c.destination == mailbox)
-                            & effect.c.state.in_(("intent", "copied", "done", "unknown", "later"))
-                        )
-                        | ((effect.c.mailbox == mailbox) & effect.c.leaves & (effect.c.state == "done")),
-                    )
-                    .order_by(effect.c.change, effect.c.id)  # not by time: clocks are set back
-                ):
-                    ours = row.destination == mailbox and row.undoes is None
-                    known[row.identity] = "ours" if ours else "returned"
+            for identity in dict.fromkeys(map(clean, identities)):
+                # The last of them counts: not by time, clocks are set back.
+                came = run(connection, _CAME, of=account, called=clean(mailbox), whose=identity)
+                for destination, undoes in came:
+                    ours = destination == mailbox and undoes is None
+                    known[identity] = "ours" if ours else "returned"
         return known
+
+
+_CAME = (
+    select(effect.c.destination, effect.c.undoes)
+    .where(
+        effect.c.account == bindparam("of"),
+        effect.c.identity == bindparam("whose"),
+        (
+            (effect.c.destination == bindparam("called"))
+            & effect.c.state.in_(
+                [literal_column(f"'{state}'") for state in ("intent", "copied", "done", "unknown", "later")]
+            )
+        )
+        | (
+            (effect.c.mailbox == bindparam("called"))
+            & effect.c.leaves
+            & (effect.c.state == literal_column("'done'"))
+        ),
+    )
+    .order_by(effect.c.change, effect.c.id)
+)

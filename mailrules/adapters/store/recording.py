@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, Integer, bindparam, case, func, insert, select, update
+from sqlalchemy.dialects import sqlite
 
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.assigning import Assignments, Loads
 from mailrules.adapters.store.brakes import hold_back
-from mailrules.adapters.store.bulk import as_json, execute_many, moment
+from mailrules.adapters.store.bulk import as_json, execute_many, moment, run
 from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, plain_key, row_of
-from mailrules.adapters.store.hands import JUDGING, doing, put_down
-from mailrules.adapters.store.journal import Journal, insisting
-from mailrules.adapters.store.mailboxes import is_, settle
+from mailrules.adapters.store.hands import JUDGING, doing, hold, put_down
+from mailrules.adapters.store.journal import LETS_GO, Journal, insisting
+from mailrules.adapters.store.mailboxes import mark_swept, settle
 from mailrules.adapters.store.replies import Replies
 from mailrules.adapters.store.rows import TURNS, Decided, EffectRow, Identity, Kind
 from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
@@ -30,6 +32,16 @@ if TYPE_CHECKING:  # templates and regexes are heavy, and reading the log needs 
     from mailrules.core.actions.base import PlannedEffect
 
 log = logging.getLogger("mailrules.run")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A mailbox whose new messages were all looked at; `full`: all of its messages."""
+
+    account: str
+    mailbox: str
+    uidvalidity: int
+    full: bool
 
 
 class Recording(Journal):
@@ -48,37 +60,41 @@ class Recording(Journal):
         rules_hash: str,
         at: datetime,
         detail: Mapping[str, Any] | None = None,
+        hand: tuple[int, Sequence[int]] | None = None,
     ) -> int:
-        """A pass over a mailbox begins. Gives its id. Raises StoreFull while room is short."""
+        """A pass over a mailbox begins. Gives its id. Raises StoreFull while room is short.
+
+        `hand`: UIDVALIDITY and the UIDs that are judged first (`Hands.take`).
+        """
         self._database.demand_room()
-        with self._database.write() as connection:
-            result = connection.execute(
-                insert(schema.run).values(
-                    account=account,
-                    mailbox=mailbox,
-                    kind=kind,
-                    rules_hash=rules_hash,
-                    started_at=at,
-                    detail=dict(detail or {}),
-                )
-            )
-            return int(result.lastrowid)
+        with self._database.write(durable=False, calm=True) as connection:
+            (begun,) = run(
+                connection, _START, account=account, mailbox=clean(mailbox), kind=kind, rules_hash=rules_hash,
+                started_at=moment(at), detail=as_json(dict(detail or {})),
+            ).fetchone()  # fmt: skip
+            if hand is not None:
+                hold(connection, account, mailbox, JUDGING, *hand)
+            return int(begun)
 
     def end_run(
         self,
-        run: int,
+        run_id: int,
         *,
         at: datetime,
         judged: int,
         matched: int,
         detail: Mapping[str, Any] | None = None,
+        swept: Swept | None = None,
     ) -> None:
-        with self._database.write() as connection:
-            connection.execute(
-                update(schema.run)
-                .where(schema.run.c.id == run)
-                .values(ended_at=at, judged=judged, matched=matched, detail=dict(detail or {}))
-            )
+        """The pass is over. `swept`: all that is new in the mailbox was looked at (`mark_judged`)."""
+        with self._database.write(durable=False, calm=True) as connection:
+            run(
+                connection, _END, which=run_id, ended_at=moment(at), judged=judged, matched=matched,
+                detail=as_json(dict(detail or {})),
+            )  # fmt: skip
+            if swept is not None:
+                where = (swept.account, swept.mailbox, swept.uidvalidity)
+                mark_swept(connection, *where, at=at, full_scan=swept.full)
 
     @insisting  # each start does it, and a full disk must not keep a worker from starting and saying so
     def keep_rules(self, rules: Iterable[tuple[str, str, str]]) -> None:
@@ -128,7 +144,8 @@ class Recording(Journal):
         """
         self._database.demand_room()
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
-        with self._database.write() as connection:
+        # Nothing is lost if a power cut undoes it: before anything is done, `intent` makes it durable.
+        with self._database.write(durable=False, calm=True) as connection:
             stamp = moment(at)
             execute_many(connection, _TOLD, [_message(d, place, stamp) for d in decided])
             taken = self._once_taken(connection, account, decided)
@@ -160,6 +177,7 @@ class Recording(Journal):
             settle(connection, account, mailbox, uidvalidity, judged, high_uid=high_uid)
             put_down(connection, account, mailbox, JUDGING)
             _count_hits(connection, account, decided, hits, at)
+            self._begun(account, mailbox, rows)
         for brake in tripped:
             log.error("%s", brake)
         return [row_of(values) for values in rows]
@@ -177,6 +195,13 @@ class Recording(Journal):
         """The effects as `record` would plan them now: replies to who has had one are skipped."""
         with self._database.read() as connection:
             return [replies.once_in_a_while(connection, planned, at=at) for planned in effects]
+
+    def _begun(self, account: str, mailbox: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Within the transaction that wrote these: what is open now."""
+        states = [row["state"] for row in rows]
+        if any(state not in ("planned", *LETS_GO) for state in states):
+            self._database.unrest += 1  # some wait for a person
+        self._count(account, mailbox, states.count("planned"))
 
     def done_before(
         self,
@@ -206,15 +231,15 @@ class Recording(Journal):
         """What is still to be done to these messages, or `done`: (uid, rule, action, arguments)."""
         states = ["planned", "held", "later", "intent", "copied", "commit", *(["done"] if done else [])]
         found: set[tuple[int, str, str, str]] = set()
-        for chunk in chunks(uids):
-            for row in connection.execute(
-                select(effect.c.uid, effect.c.rule, effect.c.action, effect.c.arguments).where(
-                    is_(effect, place),
-                    effect.c.uid.in_(chunk),
-                    effect.c.state.in_(states),
-                )
-            ):
-                found.add((row.uid, row.rule, row.action, _canonical(row.arguments)))
+        here = {
+            "of": place["account"], "called": clean(place["mailbox"]), "under": signed(place["uidvalidity"]),
+        }  # fmt: skip
+        wanted = set(uids)
+        for chunk in chunks(sorted(wanted)):
+            between = run(connection, _BETWEEN, least=chunk[0], most=chunk[-1], **here)
+            for uid, rule, action, arguments, state in between:
+                if uid in wanted and state in states:
+                    found.add((uid, rule, action, _canonical(json.loads(arguments))))
         return found
 
     def _once_taken(
@@ -405,14 +430,38 @@ def _count_hits(
             for rule in {e.rule for e in one.effects if e.state not in ("would", "skipped")}:
                 counted[rule] = counted.get(rule, 0) + 1
         hits = counted
-    for rule, count in hits.items():
-        moved = connection.execute(
-            update(rule_hits)
-            .where(rule_hits.c.rule == rule, rule_hits.c.account == account)
-            .values(hits=rule_hits.c.hits + count, last_at=at)
-        )
-        if not moved.rowcount:
-            connection.execute(insert(rule_hits).values(rule=rule, account=account, hits=count, last_at=at))
+    counts = [
+        {"rule": rule, "account": account, "hits": count, "more": count, "last_at": moment(at)}
+        for rule, count in hits.items()
+    ]
+    execute_many(connection, _HITS, counts)
+
+
+_HITS = (
+    sqlite.insert(rule_hits)
+    .values({name: bindparam(name) for name in ("rule", "account", "hits", "last_at")})
+    .on_conflict_do_update(
+        index_elements=[rule_hits.c.rule, rule_hits.c.account],
+        set_={"hits": rule_hits.c.hits + bindparam("more", type_=Integer()), "last_at": bindparam("last_at")},
+    )
+)
+_START = (
+    insert(schema.run)
+    .values({n: bindparam(n) for n in ("account", "mailbox", "kind", "rules_hash", "started_at", "detail")})
+    .returning(schema.run.c.id)
+)
+_END = (
+    update(schema.run)
+    .where(schema.run.c.id == bindparam("which"))
+    .values({name: bindparam(name) for name in ("ended_at", "judged", "matched", "detail")})
+)
+_BETWEEN = select(effect.c.uid, effect.c.rule, effect.c.action, effect.c.arguments, effect.c.state).where(
+    effect.c.account == bindparam("of"),
+    effect.c.mailbox == bindparam("called"),
+    effect.c.uidvalidity == bindparam("under"),
+    effect.c.uid >= bindparam("least"),
+    effect.c.uid <= bindparam("most"),
+)
 
 
 def _what(uid: int, planned: PlannedEffect) -> tuple[int, str, str, str] | None:

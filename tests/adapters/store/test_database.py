@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from mailrules.adapters.store.database import Database
 from mailrules.core.errors import ConfigError, NotPermitted
 from mailrules.core.uidset import UidSet
 
-from .journal_words import T0, at, baseline, decided, flag, forward, record
+from .journal_words import T0, at, baseline, decided, flag, forward, move, record
 
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -49,14 +52,88 @@ def test_nobody_else_can_read_it(tmp_path: Path) -> None:
         os.umask(old)
 
 
-def test_what_is_committed_is_synced(store: Store) -> None:
-    """WAL, FULL and foreign keys are really on."""
+def test_how_the_file_is_kept(store: Store) -> None:
+    """WAL, NORMAL (the rest is `_flush`'s) and foreign keys are really on."""
     with store._database.read() as connection:
         got = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys")
         ]
-    assert got == ["wal", 2, 1]
+    assert got == ["wal", 1, 1]
+
+
+def test_an_intent_is_on_the_disk_before_anything_is_done(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What must survive a power cut is flushed when the call returns; that a move has ended need not be."""
+    flushed: list[int] = []
+    flush = os.fdatasync
+
+    def fdatasync(file: int) -> None:
+        flush(file)
+        flushed.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    baseline(store)
+    wal = store.path.with_name(store.path.name + "-wal").stat().st_ino
+
+    def flushes(work: Callable[[], object]) -> list[int]:
+        flushed.clear()
+        work()
+        return list(flushed)
+
+    (moved,) = record(store, decided(1, move()))
+    (sent,) = record(store, decided(2, forward()))
+
+    def goes(id_: int, to: Any) -> list[int]:
+        row = store.effect(id_)
+        assert row is not None
+        return flushes(lambda: store.advance([id_], frm=row.state, to=to, at=at(3), known=[row]))
+
+    assert goes(moved.id, "intent") == goes(sent.id, "intent") == goes(sent.id, "commit") == [wal]
+    assert (goes(sent.id, "done"), goes(moved.id, "done")) == ([wal], [])
+    assert flushes(lambda: store.take("work", "INBOX", "judge", 7, [1])) == []
+    assert flushes(lambda: store.pause("*", reason="", at=at(4))) == [wal]
+
+
+def test_who_waits_for_the_disk_waits_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits made while one flush is under way share the next one."""
+    baseline(store)
+    begun, go_on, count = threading.Event(), threading.Event(), []
+    flush = os.fdatasync
+
+    def slow(file: int) -> None:
+        count.append(file)
+        begun.set()
+        go_on.wait(10)
+        flush(file)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    threads = [threading.Thread(target=store.set, args=(f"n{n}", "x")) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(10)
+    for _ in range(1000):
+        if store._database._commits >= store._database._flushed + 8:
+            break
+        time.sleep(0.01)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(count) == 2
+
+
+def test_a_flush_that_fails_lets_nothing_happen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk takes the commit and will not promise to keep it: nothing may be done on it."""
+    baseline(store)
+    (row,) = record(store, decided(1, move()))
+
+    def fails(file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with pytest.raises(StoreError, match="Input/output error"):
+        store.advance([row.id], frm="planned", to="intent", at=at(1))
 
 
 def test_a_url_is_refused(tmp_path: Path) -> None:
