@@ -30,6 +30,8 @@ PATIENCE = 1.0
 """Seconds that new mail waits for its scripts; then it is judged when they have ended."""
 STIR = 60.0
 """Seconds of waiting after which the server hears from us, so that it does not hang up."""
+GRACE = 1.0
+"""Seconds that a script has when the program stops: it changes nothing, and is asked again."""
 _SHORT = 0.05
 
 _Asked = tuple[MessageKey, Fact]
@@ -145,14 +147,18 @@ class Asking:
                 todo.append(uid)
         unnamed = [uid for uid in todo if uid not in identities]
         who = {**identities, **(mailbox.identities(unnamed) if unnamed else {})}
-        while (todo or running) and not self._questions.stopping.is_set():
-            while todo and self._begin(mailbox, fact, messages, who, todo[0], running, found):
-                todo.popleft()
-            if not running and not todo:
-                break
-            if until is not None and clock.timer() >= until:
-                break
-            self._wait(mailbox, running, found, until)
+        try:
+            while (todo or running) and not self._questions.stopping.is_set():
+                while todo and self._begin(mailbox, fact, messages, who, todo[0], running, found):
+                    todo.popleft()
+                if not running and not todo:
+                    break
+                if until is not None and clock.timer() >= until:
+                    break
+                self._wait(mailbox, running, found, until)
+        except KeyboardInterrupt:
+            self._questions.stopping.set()  # else the program would wait for the scripts at its end
+            raise
         if self._questions.stopping.is_set():
             raise TransientError("mailrules stops")
         for uid, future in running.items():
@@ -281,7 +287,13 @@ def ask(
     env = {**dict(question.env), **command.script_variables(variables)}
     try:
         result = run(
-            question.run, stdin=stdin, env=env, base=question.base, timeout=question.timeout, stop=stop
+            question.run,
+            stdin=stdin,
+            env=env,
+            base=question.base,
+            timeout=question.timeout,
+            stop=stop,
+            grace=GRACE,
         )
     except PermanentError as error:
         return ScriptAnswer(None, problem=f"script: {error}")
