@@ -36,7 +36,7 @@ def command(
     common: Common,
     plan: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Do this plan of `plan --save`.", show_default=False),
+        typer.Argument(metavar="FILE", help="Do this plan of `plan --save`.", show_default=False),
     ] = None,
     rule: RuleOption = None,
     mailbox: MailboxOption = None,
@@ -83,7 +83,7 @@ def command(
             output.say("Stopped. Nothing was changed.")
             return INTERRUPTED
         say_result(planned, did=False)
-        if not planned["summary"]["matched"] or not typer.confirm("Do it?"):
+        if not planned["summary"]["matched"] or not _agreed():
             output.say("Nothing was changed.")
             return _status(planned)
         return _do(common, config, file, "what was shown", over_brakes=over_brakes, again="mailrules apply")
@@ -94,6 +94,14 @@ def _nobody_to_ask(common: Common) -> bool:
         output.note("mailrules apply: nobody can be asked here. --yes does it without asking.")
         return True
     return False
+
+
+def _agreed() -> bool:
+    try:
+        return typer.confirm("Do it?")
+    except typer.Abort:  # Ctrl-C, or the end of what is typed
+        output.say("")
+        return False
 
 
 def _kept(common: Common, config: Config, path: Path, *, yes: bool, over_brakes: bool) -> int:
@@ -108,7 +116,7 @@ def _kept(common: Common, config: Config, path: Path, *, yes: bool, over_brakes:
             if _nobody_to_ask(common):
                 return 2
             _say_plan(saved, config)
-            if not saved.messages or not typer.confirm("Do it?"):
+            if not saved.messages or not _agreed():
                 output.say("Nothing was changed.")
                 return 0
         if saved.rules_hash != config.text_hash:

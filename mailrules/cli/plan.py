@@ -85,6 +85,8 @@ def command(
     if not common.json:
         say_result(result, did=False)
     if save is not None:
+        if result["errors"]:
+            output.note("What could not be asked is not in the plan.", style="yellow")
         output.note(
             f"The plan is in {save}. `mailrules apply {save}` does it, and nothing else.", style="dim"
         )

@@ -195,6 +195,30 @@ def test_ctrl_c_lets_the_worker_finish_the_step(dovecot: Dovecot, user: str, tmp
         assert program.stop() == 0
 
 
+def test_a_plan_survives_the_death_of_whoever_does_it(dovecot: Dovecot, user: str, program: Program) -> None:
+    """Killed in the middle, the same command does the rest: every message once where the plan has it."""
+    dovecot.append(user, [message(n, subject=f"invoice {n}") for n in range(600)])
+    path = program.directory / "a.plan"
+    program.run("plan", "--save", str(path))
+    running = subprocess.Popen(
+        program.arguments("apply", str(path), "--yes", "--over-brakes"), env=program.environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with dovecot.session(user, "INBOX") as client:
+        deadline = time.monotonic() + 30
+        while client.uid("SEARCH", "KEYWORD", "$Invoice")[1] == [b""] and time.monotonic() < deadline:
+            time.sleep(0.005)
+    running.kill()
+    running.wait(10)
+    program.run("apply", str(path), "--yes", "--over-brakes")
+    assert mail(dovecot, user) == {}
+    filed = mail(dovecot, user, "Accounting/2026")
+    assert len(filed) == 600 and set(filed.values()) == {frozenset({"$Invoice"})}
+    with dovecot.session(user, "Accounting/2026") as client:
+        assert len(client.uid("SEARCH", "ALL")[1][0].split()) == 600
+    assert [entry["state"] for entry in program.log()] == ["done"] * 1200
+
+
 def test_a_dry_run_of_a_plan_leaves_it_to_be_done(dovecot: Dovecot, user: str, program: Program) -> None:
     """Said only, it is not done; what a rule of the plan only says is said once."""
     dovecot.append(user, [message(subject="invoice"), message(subject="note")])
@@ -415,15 +439,17 @@ def test_apply_shows_asks_and_does_what_it_showed(dovecot: Dovecot, user: str, p
 
 
 def test_no_means_no(dovecot: Dovecot, user: str, program: Program) -> None:
-    """Any other answer changes nothing; where nobody can answer, nothing is asked or done."""
+    """Any other answer, and Ctrl-C, change nothing; where nobody can answer, nothing is asked or done."""
     dovecot.append(user, message(subject="invoice"))
-    terminal = pexpect.spawn(
-        sys.executable, program.arguments("apply")[1:], env=program.environment, encoding="utf-8", timeout=30
-    )
-    terminal.expect("Do it")
-    terminal.sendline("n")
-    terminal.expect("Nothing was changed")
-    terminal.expect(pexpect.EOF)
+    for answer in ("n\n", "\x03", "\x04"):
+        terminal = pexpect.spawn(
+            sys.executable, program.arguments("apply")[1:], env=program.environment,
+            encoding="utf-8", timeout=30,
+        )  # fmt: skip
+        terminal.expect("Do it")
+        terminal.send(answer)
+        terminal.expect("Nothing was changed")
+        terminal.expect(pexpect.EOF)
     path = program.directory / "a.plan"
     program.run("plan", "--save", str(path))
     for arguments in (["apply"], ["apply", str(path)], ["apply", "--json"]):
