@@ -106,6 +106,7 @@ class House:
             )
         self.keep_rules()
         self.keep_schedules()
+        self._doubt_schedules()
         try:
             self.store.take_up(at=clock.now())
             self._sources.tidy(self.config)
@@ -133,6 +134,21 @@ class House:
             if rule.schedule is not None
         }
         self.store.keep_schedules(wanted, at=clock.now())
+
+    def _doubt_schedules(self) -> None:
+        """After `resync`: a scheduled rule looks at all mail, and might send once more what it sent since the
+        copy of the journal was made. Such rules wait for a person."""
+        if not self.store.in_doubt():
+            return
+        for rule in self.config.rules:
+            if rule.schedule is not None and any(a.once or a.key == "copy" for a in rule.then):
+                reason = (
+                    "the journal was put back from a copy: what this scheduled rule has done since is not "
+                    f"known. `mailrules plan --rule '{rule.name}'` shows what it would do"
+                )
+                if self.store.pause(f"rule:{rule.name}", reason=reason, at=clock.now()):
+                    log.error("rule '%s' is paused: %s", rule.name, reason)
+        self.store.doubt_no_more()
 
     def scheduled_rules(self, account: str) -> list[Rule]:
         """The enabled rules with a schedule that are for this account, in the file's order."""

@@ -185,3 +185,38 @@ def test_new_mail_does_not_wait_for_a_scheduled_run(
         took = time.monotonic() - began
         assert len(program.log("--state", "done")) < 200, "it was at it"
         assert took < 3.0
+
+
+def test_after_a_journal_was_put_back_what_sends_waits_for_a_person(
+    dovecot: Dovecot, user: str, tmp_path: Path
+) -> None:
+    """A scheduled rule with a script does not run again over what it was at since the copy; one that only
+    flags goes on."""
+    script = tmp_path / "count.sh"
+    script.write_text(f"#!/bin/sh\necho x >> {tmp_path}/ran\n")
+    script.chmod(0o755)
+    dovecot.append(user, message(1))
+    text = rules(
+        f"name: sends, schedule: {{every: 1h}}, when: always, then: [{{script: [{script}]}}]",
+        "name: flags, schedule: {every: 1h}, when: always, then: [{flag: $F}]",
+    )
+    with Program(tmp_path, "accounts:\n" + account(dovecot, user) + text) as program:
+        program.run("run", "--once")
+        journal = program.state / "journal.db"
+        copy = journal.read_bytes()
+        again(program)
+        assert (tmp_path / "ran").read_text() == "x\n"
+        for rest in program.state.glob("journal.db-*"):
+            rest.unlink()
+        journal.write_bytes(copy)
+        program.run("resync", "--baseline", "now", "--yes")
+        with dovecot.session(user, "INBOX") as client:
+            client.uid("STORE", "1:*", "-FLAGS", "($F)")
+        again(program, 2)
+        assert (tmp_path / "ran").read_text() == "x\n"
+        assert "$F" in flags(dovecot, user)[0]
+        (status,) = program.json("status")
+        assert [pause["target"] for pause in status["paused"]] == ["rule:sends"]
+        program.run("resume", "sends")
+        again(program)
+        assert (tmp_path / "ran").read_text() == "x\nx\n", "a person said so"

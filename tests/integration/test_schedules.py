@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,12 @@ def create(server: Dovecot, user: str, *names: str) -> None:
 
 def make_due(program: Program) -> None:
     """As if the program had been away for two days."""
-    with sqlite3.connect(program.state / "journal.db") as journal:
+    with closing(sqlite3.connect(program.state / "journal.db")) as journal, journal:
         journal.execute("UPDATE scheduled SET since = since - 172800 * 1000000")
 
 
 def rows(program: Program, table: str) -> int:
-    with sqlite3.connect(program.state / "journal.db") as journal:
+    with closing(sqlite3.connect(program.state / "journal.db")) as journal:
         return int(journal.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 

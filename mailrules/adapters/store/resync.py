@@ -12,11 +12,16 @@ from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.mailboxes import settle
 from mailrules.adapters.store.schema import OPEN, effect, in_hand, mailbox, meta, resync, seen_mailbox
+from mailrules.adapters.store.upsert import upsert
 from mailrules.core.uidset import UidSet
 
 PUT_BACK = "the journal was put back from a copy; it may have happened since"
 DOUBTFUL = ("planned", "held", "later", "intent", "copied", "commit")
 """States that an effect may have left since the copy was made, without a person's doing."""
+
+
+IN_DOUBT = "schedules in doubt"
+"""In `meta`, after `resync`: schedules look at all mail, and what they sent since the copy is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,22 @@ class Resync:
             connection.execute(delete(seen_mailbox))
             connection.execute(delete(meta).where(meta.c.name.startswith("watched:", autoescape=True)))
             connection.execute(delete(in_hand))
+            upsert(connection, meta, [{"name": IN_DOUBT, "value": at.isoformat()}])
         return Resynced(tuple(id_ for id_, _ in rows), tuple(known))
+
+    def in_doubt(self) -> bool:
+        """Whether scheduled rules may have done what can't be repeated since the copy was made."""
+        with self._database.read() as connection:
+            return connection.scalar(select(meta.c.value).where(meta.c.name == IN_DOUBT)) is not None
+
+    def doubt_no_more(self) -> None:
+        """Those rules are paused now."""
+
+        def forget() -> None:
+            with self._database.write() as connection:
+                connection.execute(delete(meta).where(meta.c.name == IN_DOUBT))
+
+        self._database.insist(forget)
 
     def resync_since(self, account: str, name: str) -> datetime | None:
         """From when on mail of this mailbox is new, if it was not looked at since `resync`."""

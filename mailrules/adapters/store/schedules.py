@@ -43,6 +43,7 @@ class Schedules(Memory):
 
     _database: Database
 
+    @insisting  # as with the rules' texts: a full disk must not keep a worker from starting
     def keep_schedules(self, wanted: Mapping[tuple[str, str], tuple[str, str]], *, at: datetime) -> None:
         """These rules on these accounts have a schedule now: (rule, account) -> (schedule, zone).
 
