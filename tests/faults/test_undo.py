@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import FULL
 from tests.faults.crash import DIED
+from tests.faults.stage import NO_MOVE, NO_UIDPLUS
 from tests.integration.test_undo import RULES, deliver, mail
 from tests.lab.dovecot import Dovecot
 from tests.lab.program import Program, account
@@ -69,3 +71,20 @@ def test_an_undo_that_dies(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     with dovecot.session(user, "Trash") as client:  # each copy, once
         assert len(client.uid("SEARCH", "ALL")[1][0].split()) == len(expected)
     assert {e["state"] for e in program.log()} == {"done"}
+
+
+@pytest.mark.parametrize("capability", [NO_MOVE, NO_UIDPLUS], ids=["no-MOVE", "no-UIDPLUS"])
+def test_undo_on_a_server_that_lacks_much(
+    capability: str, server_for: Callable[[str], Dovecot], tmp_path: Path
+) -> None:
+    """Where the server says no new UIDs, and moves nothing by itself, messages are found all the same."""
+    server = server_for(capability)
+    user = server.new_user()
+    program = Program(tmp_path, "accounts:\n" + account(server, user) + RULES)
+    program.run("run", "--once")
+    deliver(server, user, "invoice 1", "invoice 2")
+    program.run("run", "--once")
+    program.run("undo", "--since", "1h", "--yes")
+    assert mail(server, user, "INBOX") == {"invoice 1": frozenset(), "invoice 2": frozenset()}
+    assert mail(server, user, "Accounting") == mail(server, user, "Keep") == {}
+    assert all(e["undone"] for e in program.log("--action", "move") if e["arguments"]["mailbox"] != "INBOX")
