@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.integration.test_schedules import count, create, flags, make_due, schedule_of, watching
 from tests.lab.dovecot import Dovecot, message
 from tests.lab.program import Program, account
+from tests.lab.proxy import FaultProxy
 
 
 def rules(*lines: str) -> str:
@@ -220,3 +222,33 @@ def test_after_a_journal_was_put_back_what_sends_waits_for_a_person(
         program.run("resume", "sends")
         again(program)
         assert (tmp_path / "ran").read_text() == "x\nx\n", "a person said so"
+
+
+def test_a_connection_that_breaks_is_made_again(
+    dovecot: Dovecot, user: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """Cut off while it acts, the run goes on over a new connection, and everything is done once."""
+    create(dovecot, user, "Old")
+    dovecot.append(user, [message(n) for n in range(30)], "Old")
+    text = rules(
+        "name: r, mailboxes: [Old], schedule: {every: 1h}, when: always, then: [{flag: $R}, {copy: Kept}]"
+    )
+    with Program(tmp_path, "accounts:\n" + account(dovecot, user, port=proxy.port) + text) as program:
+        program.run("run", "--once")
+        make_due(program)
+        cuts: list[bytes] = []
+
+        def cut(data: bytes) -> bytes:
+            if b"COPY" in data and not cuts:
+                cuts.append(data)
+                threading.Thread(target=proxy.cut).start()
+            return data
+
+        proxy.rewrite("c2s", cut)
+        program.start()
+        program.wait_for(lambda: schedule_of(program, "r")["last"] is not None, timeout=60)
+        assert program.stop() == 0
+        assert cuts
+        assert count(dovecot, user, "Kept") == 30
+        assert all("$R" in f for f in flags(dovecot, user, "Old"))
+        assert {e["state"] for e in program.log()} == {"done"}
