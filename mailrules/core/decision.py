@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any, Literal
 
-from mailrules.core.actions.base import Action, PlannedEffect, RenderContext
+from mailrules.core.actions.base import DRY_RUN, NOT_JUDGED, Action, PlannedEffect, RenderContext
 from mailrules.core.conditions.base import Trace, Verdict
 from mailrules.core.conditions.logic import All
 from mailrules.core.errors import Declined, RenderError
@@ -257,7 +257,7 @@ def _not_judged(rule: Rule, because: str) -> PlannedEffect:
     """For the log: this rule did nothing here, and why."""
     return PlannedEffect(
         rule=rule.name, revision=rule.revision, step=0, action=rule.then[0].key if rule.then else "stop",
-        arguments={}, leaves=False, once=False, state="skipped", because=f"could not be judged: {because}",
+        arguments={}, leaves=False, once=False, state="skipped", because=f"{NOT_JUDGED}: {because}",
     )  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
     state: Literal["planned", "held", "would"] = "planned"
     because = ""
     if rule.dry_run or situation.dry_run:
-        state, because = "would", "dry run"
+        state, because = "would", DRY_RUN
     elif account.paused or rule.name in situation.paused:
         state = "held"
         because = account.paused or f"rule '{rule.name}' is paused"
@@ -314,7 +314,7 @@ def _render(rule: Rule, message: Message, situation: Situation, verdict: Verdict
 def _failing(rule: Rule, step: int, action: Action, state: str, because: str) -> PlannedEffect:
     """The one effect of a rule whose template can't be rendered. A dry run holds up nobody, and says so."""
     if state == "would":
-        return _nothing(rule, step, action, "skipped", f"dry run: it would fail: {because}")
+        return _nothing(rule, step, action, "skipped", f"{DRY_RUN}: it would fail: {because}")
     return _nothing(rule, step, action, "failed", because)
 
 
@@ -372,7 +372,7 @@ def as_json(decision: Decision) -> dict[str, Any]:
         ],
         "actions": [
             {"rule": e.rule, "action": e.action, "arguments": dict(e.arguments)}
-            | ({"dry_run": True} if e.state == "would" and e.because == "dry run" else {})
+            | ({"dry_run": True} if e.state == "would" and e.because == DRY_RUN else {})
             for e in decision.effects
             if e.state in ("planned", "held", "would")
         ],

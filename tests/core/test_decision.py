@@ -148,6 +148,27 @@ def test_dry_run_rules_change_nothing() -> None:
     assert actions(decision, "would") == [("a", "flag"), ("a", "move")]
 
 
+def test_a_dry_run_rule_holds_up_nobody() -> None:
+    """Where it can't be rendered or judged, now or ever, the message goes its way, and the log says why."""
+    decision = decided(
+        "  - {name: a, when: always, then: [{move: 'Lists/{{ message.list_id }}'}], dry_run: true}\n"
+        "  - {name: b, when: {search: FROM x}, then: [{flag: $B}], dry_run: true}\n"
+        "  - {name: c, when: {search: FROM y}, then: [{flag: $C}], dry_run: true}\n"
+        "  - {name: d, when: always, then: [{move: X}]}\n",
+        message(
+            facts={
+                search_fact("FROM x"): Unavailable("busy", passing=True),
+                search_fact("FROM y"): Unavailable("refused"),
+            }
+        ),
+    )
+    assert actions(decision) == [("d", "move")]
+    (skipped,) = [e for e in decision.effects if e.state == "skipped"]
+    assert skipped.rule == "a" and skipped.because.startswith("dry run: it would fail: ")
+    assert [e.is_hit for e in decision.effects] == [False, True]
+    assert [(o.rule, o.reason) for o in decision.outcomes if o.reason] == [("b", "unknown"), ("c", "unknown")]
+
+
 def test_under_settings_dry_run_all_rules_act_on_a_simulated_message() -> None:
     """With dry_run for everything, stop and leaving count, and every effect is `would`."""
     decision = decided(

@@ -427,7 +427,7 @@ def _count_hits(
     if hits is None:
         counted: dict[str, int] = {}
         for one in decided:
-            for rule in {e.rule for e in one.effects if e.state not in ("would", "skipped")}:
+            for rule in {e.rule for e in one.effects if e.is_hit}:
                 counted[rule] = counted.get(rule, 0) + 1
         hits = counted
     counts = [

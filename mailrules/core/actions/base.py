@@ -12,6 +12,10 @@ from mailrules.core.errors import Path, Report
 from mailrules.core.message import Fact, Message
 from mailrules.core.search import Everything, Search
 
+DRY_RUN = "dry run"
+NOT_JUDGED = "could not be judged"
+"""How `because` begins of effects by which no rule acts."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedEffect:
@@ -32,6 +36,11 @@ class PlannedEffect:
     state: Literal["planned", "held", "would", "failed", "skipped"] = "planned"
     because: str = ""  # why it is not simply planned, for people
     on_unknown: Literal["hold", "retry"] = "hold"
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether its rule matched and acts: no dry run, nor one that could not be judged."""
+        return self.state != "would" and not self.because.startswith((DRY_RUN, NOT_JUDGED))
 
 
 @dataclass(frozen=True, slots=True)
