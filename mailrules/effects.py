@@ -9,7 +9,7 @@ from typing import Any
 
 from mailrules import clock
 from mailrules.adapters import command, files, smtp, webhook
-from mailrules.adapters.imap.connection import Connection
+from mailrules.adapters.imap.connection import Connection, MailboxStatus
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.refusals import NoSuchMailbox
@@ -45,6 +45,7 @@ class WorkerEffects:
         self._settings = settings
         self._connection = connection
         self._mailbox = mailbox
+        self._foreseen: Mapping[str, MailboxStatus] = {}
         self._stopping = stopping
 
     # -- mailboxes ----------------------------------------------------------------------------------
@@ -81,8 +82,14 @@ class WorkerEffects:
         return self._mailbox.alive
 
     # -- what recovery asks -------------------------------------------------------------------------
+    def foresee(self, mailboxes: Collection[str]) -> None:
+        self._foreseen = self._connection.statuses(list(mailboxes)) if len(mailboxes) > 1 else {}
+
     def destination(self, mailbox: str) -> Mapping[str, Any]:
         """Where a move or copy will put messages; created if it is missing and may be."""
+        status = self._foreseen.get(mailbox)
+        if status is not None:
+            return {"mailbox": mailbox, "uidvalidity": status.uidvalidity, "uidnext": status.uidnext}
         try:
             status = self._connection.status(mailbox)
         except NoSuchMailbox:

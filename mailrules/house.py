@@ -202,7 +202,7 @@ class House:
         patterns = settings.mailboxes
         names: list[str] = [name for name in patterns if not is_glob(name)]
         listed = [m.name for m in connection.mailboxes() if m.selectable]
-        special_use = connection.special_use()
+        special_use = connection.special_use(fresh=False)
         if len(names) < len(patterns):
             matching = {m.name for m in connection.mailboxes(patterns)}
             names += [name for name in listed if name in matching and name not in names]

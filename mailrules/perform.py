@@ -84,10 +84,19 @@ class Performer:
     def _perform_heads(self, heads: Sequence[EffectRow], turns: Turns) -> None:
         leaving = heads[0].leaves
         heads = self._with_room(heads)
-        for group in sets(self._may_leave(heads) if leaving else heads):
+        groups = sets(self._may_leave(heads) if leaving else heads)
+        places = {
+            group[0].arguments["mailbox"]: None
+            for group in groups
+            if group[0].action in MOVES or group[0].action == "copy"
+        }
+        if len(places) > 1 and not self.stopping():
+            self.world.foresee(list(places))
+        for group in groups:
             if self.stopping():
                 break
             self._perform_set(group, turns)
+        self.world.foresee(())  # what was foreseen gets old
 
     def _with_room(self, heads: Sequence[EffectRow]) -> list[EffectRow]:
         """Without the sends that there is no room for now: all of these are put off at once."""

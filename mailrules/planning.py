@@ -325,7 +325,7 @@ class Planner:
             self.house.finish(account, connection, name)
             self._turns.clear()  # those of the mailbox before are in the journal now
             self._replies.clear()
-            mailbox = connection.select(name)
+            mailbox = connection.selected(name) or connection.select(name)
             before = self.summary.messages
             total = self._ours(account, mailbox, mailbox.uids())
             found: list[Planned] = []

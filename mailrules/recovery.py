@@ -32,6 +32,9 @@ class World(Effects, Protocol):
         self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
     ) -> Mapping[int, Outcome]: ...
 
+    def foresee(self, mailboxes: Collection[str]) -> None:
+        """Where the next moves and copies will go: `destination` need not ask for each by itself."""
+
     def destination(self, mailbox: str) -> Mapping[str, Any]:
         """Where a move or copy will put messages: `{mailbox, uidvalidity, uidnext}`; created if missing."""
 

@@ -103,6 +103,7 @@ class Connection:
         self._wire: Guarded | None = None  # before the client is there
         self._aborted = False
         self.listing = Listing(self)
+        self._told = b""  # what the server can do, as it said when it let us in
         self._idle_refused = False
         self._notify_refused = False
         self._watch: Watch | None = None
@@ -153,17 +154,22 @@ class Connection:
         status = log_in(self.login.username, password)
         if status.status != "OK":
             raise login_failure(status)
+        self._told = status.data if status.code == "CAPABILITY" else b""
 
     def _learn(self) -> None:
-        """Ask again what it can do: after login the answer differs, and Gmail's and Exchange's must."""
+        """Ask again what it can do: after login the answer differs, and Gmail's and Exchange's must.
+
+        Not where the server has said it with its OK (RFC 9051 section 6.2.3).
+        """
         self._selected = None
         self._idle_tag = None
-        reply = self.command("asking for capabilities", b"CAPABILITY")
-        for response in reply.untagged:
-            if response[0][:13].upper() == b"* CAPABILITY ":
-                line = response[0][13:]
-                self.capabilities = _known(line) if len(line) < 2000 else _capabilities(line)
-                self.fetch_most = fetch.most_at_once(self.capabilities)
+        lines = [self._told] if self._told else []
+        if not lines:
+            reply = self.command("asking for capabilities", b"CAPABILITY")
+            lines = [r[0][13:] for r in reply.untagged if r[0][:13].upper() == b"* CAPABILITY "]
+        for line in lines:
+            self.capabilities = _known(line) if len(line) < 2000 else _capabilities(line)
+            self.fetch_most = fetch.most_at_once(self.capabilities)
         self.client.wire.capabilities = tuple(self.capabilities)
         if "ID" in self.capabilities:
             # Before SELECT: 163.com lets nobody in who does not say who they are.
@@ -344,9 +350,12 @@ class Connection:
         """The mailboxes whose name matches one of the globs, sorted. What LIST can't tell is left out."""
         return self.listing.refresh(patterns)
 
-    def special_use(self) -> Mapping[str, str]:
-        """RFC 6154: "\\\\Archive" -> mailbox. What the server does not say, the account's file may."""
-        return self.listing.special_use()
+    def special_use(self, *, fresh: bool = True) -> Mapping[str, str]:
+        """RFC 6154: "\\\\Archive" -> mailbox. What the server does not say, the account's file may.
+
+        Not `fresh`: as `mailboxes` has just listed it.
+        """
+        return self.listing.special_use(fresh=fresh)
 
     def wire_name(self, name: str) -> bytes:
         """The server's own bytes for a mailbox if it was listed, else its encoding."""
@@ -356,9 +365,33 @@ class Connection:
         """How many messages, and the numbers that UIDs depend on. Raises NoSuchMailbox."""
         doing = f"asking about mailbox '{name}'"
         wire = self.wire_name(name)
-        reply = self.send(b"STATUS ", astring(wire), b" (MESSAGES UIDNEXT UIDVALIDITY)")
+        reply = self.send(b"STATUS ", astring(wire), _ASKED)
         if not reply.ok:
             raise self.mailbox_failure(reply.status, name, doing)
+        told = self._status_of(reply, wire)
+        if told is not None:
+            return told
+        before = self._selected
+        mailbox = self.select(name, read_only=True)  # 163.com answers STATUS with an empty list
+        found = MailboxStatus(mailbox.exists, mailbox.uidnext, mailbox.uidvalidity)
+        if before is not None:
+            self.reselect(before)
+        return found
+
+    def statuses(self, names: Sequence[str]) -> dict[str, MailboxStatus]:
+        """`status` of several in one round trip; those that the server does not tell of are absent."""
+        wires = {name: self.wire_name(name) for name in names}
+        plain = {name: part for name, wire in wires.items() if isinstance(part := astring(wire), bytes)}
+        self.done()
+        replies = self.client.together([b"STATUS " + part + _ASKED for part in plain.values()])
+        found: dict[str, MailboxStatus] = {}
+        for name, reply in zip(plain, replies, strict=True):
+            told = self._status_of(reply, wires[name]) if reply.ok else None
+            if told is not None:
+                found[name] = told
+        return found
+
+    def _status_of(self, reply: Reply, wire: bytes) -> MailboxStatus | None:
         for response in reply.untagged:
             if response[0][:9].upper() == b"* STATUS ":
                 try:
@@ -375,12 +408,7 @@ class Connection:
                     )
                 except (Unreadable, LookupError, TypeError):
                     continue
-        before = self._selected
-        mailbox = self.select(name, read_only=True)  # 163.com answers STATUS with an empty list
-        found = MailboxStatus(mailbox.exists, mailbox.uidnext, mailbox.uidvalidity)
-        if before is not None:
-            self.reselect(before)
-        return found
+        return None
 
     def may_create(self, name: str) -> bool:
         """Whether a missing mailbox may be created."""
@@ -585,6 +613,9 @@ class Connection:
 
 
 _COUNT = re.compile(rb"\* ([0-9.eE+]+) (EXISTS|EXPUNGE)\b", re.IGNORECASE)
+
+
+_ASKED = b" (MESSAGES UIDNEXT UIDVALIDITY)"
 
 
 def _capabilities(line: bytes) -> frozenset[str]:

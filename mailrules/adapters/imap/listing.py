@@ -61,10 +61,13 @@ class Listing:
             key=lambda info: info.name,
         )
 
-    def special_use(self) -> Mapping[str, str]:
-        """Attribute -> mailbox; the server's word first, the account's settings where it says nothing."""
+    def special_use(self, *, fresh: bool = True) -> Mapping[str, str]:
+        """Attribute -> mailbox; the server's word first, the account's settings where it says nothing.
+
+        Not `fresh`: as it was last listed.
+        """
         told: dict[str, str] = {}
-        for info in self.refresh():
+        for info in self.refresh() if fresh else self._known.values():
             for use in info.special_use:
                 if info.selectable:
                     told.setdefault(use, info.name)

@@ -137,10 +137,11 @@ class Client(IMAPClient):  # type: ignore[misc]
             if self.wire.leftovers:
                 raise TlsError(f"{self.host}:{self.port}: clear text after STARTTLS: somebody interferes.")
             self.wire.wrap(self._wanted_context or default_context())
+            self.wire.untagged_responses.clear()
+            self.wire.ask_capabilities()  # what was said before counts for nothing, LOGINDISABLED included
         except BaseException:
             self.wire.shutdown()
             raise
-        self.wire.untagged_responses.clear()
         self._starttls_done = True
 
     def log_in(self, username: str, password: str) -> Status:
@@ -231,6 +232,30 @@ class Client(IMAPClient):  # type: ignore[misc]
         status = self._await(tag, untagged) if take is None else self._stream(tag, take, usual)
         assert status is not None
         return Reply(status, untagged)
+
+    def together(self, lines: Sequence[bytes]) -> list[Reply]:
+        """Send commands that do not depend on each other in one piece, and read the answer to each.
+
+        All of them have the budget of one command.
+        """
+        if not lines:
+            return []
+        tags = []
+        sent = self._ahead()
+        for line in lines:
+            refuse_control(line)
+            tags.append(self.wire._new_tag())
+            del self.wire.tagged_commands[tags[-1]]
+            sent += tags[-1] + b" " + line + b"\r\n"
+        self.wire.begin(tags[0])
+        self.wire.send(sent)
+        replies = []
+        for tag in tags:
+            untagged: list[Response] = []
+            status = self._await(tag, untagged)
+            assert status is not None
+            replies.append(Reply(status, untagged))
+        return replies
 
     def _stream(self, tag: bytes, take: Take, usual: Usual | None) -> Status:
         """Hand responses on up to the tagged answer."""

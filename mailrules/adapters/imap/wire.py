@@ -373,6 +373,18 @@ class Guarded(imaplib.IMAP4):
                 self._append_untagged(status.code, status.data)
         return first
 
+    def _get_capabilities(self) -> None:
+        """imaplib's first question, unless the greeting has answered it."""
+        told = self.untagged_responses.pop("CAPABILITY", None)
+        if told and isinstance(told[-1], bytes) and told[-1]:
+            self.capabilities = tuple(told[-1].decode("ascii", "replace").upper().split())
+        else:
+            self.ask_capabilities()
+
+    def ask_capabilities(self) -> None:
+        """Ask what the server can do, and keep it."""
+        super()._get_capabilities()  # type: ignore[misc]
+
     def _append_untagged(self, kind: str, data: Any) -> None:
         self.untagged_responses.setdefault(kind, []).append(data)
 

@@ -15,7 +15,7 @@ from mailrules.core.errors import PermanentError, TransientError
 from tests.adapters.imap.conftest import Connect
 from tests.lab.dovecot import Dovecot, message
 from tests.lab.proxy import FaultProxy
-from tests.lab.scripted import CUT, HANG, ScriptedServer, Session
+from tests.lab.scripted import CUT, HANG, Box, ScriptedServer, Session
 
 Scripted = Callable[..., ScriptedServer]
 
@@ -487,3 +487,17 @@ def test_idle_cut_and_hang(scripted: Scripted, connect: Connect) -> None:
         connection.select("INBOX")
         with pytest.raises(ConnectionLost):
             connection.idle()
+
+
+def test_statuses_come_in_one_round_trip(scripted: Scripted, connect: Connect) -> None:
+    """Several mailboxes are asked about in one piece; one that is not there is left out."""
+    server = scripted()
+    for n, name in enumerate(("A", "B")):
+        server.boxes[name] = Box(name, uidvalidity=20 + n)
+    connection = connect(server)
+    found = connection.statuses(["A", "missing", "B"])
+    assert {name: status.uidvalidity for name, status in found.items()} == {"A": 20, "B": 21}
+    assert found["A"] == connection.status("A")
+    assert connection.statuses([]) == {}
+    with pytest.raises(NoSuchMailbox):
+        connection.status("missing")

@@ -108,6 +108,24 @@ def test_what_came_before_starttls_counts_for_nothing(
     assert not connection.news
 
 
+def test_no_login_before_starttls_is_no_refusal(scripted: Scripted, connect: Connect, lab_ca: LabCA) -> None:
+    """LOGINDISABLED is said before TLS by every careful server; after it, it is asked again."""
+    server = scripted(before="IMAP4rev1 AUTH=PLAIN", tls=lab_ca.server_context(), implicit_tls=False)
+    server.script(
+        rb"CAPABILITY", b"* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\r\n{tag} OK done\r\n", times=1
+    )
+    assert connect(server, security="starttls", tls=lab_ca.client_context()).alive
+
+
+def test_what_the_greeting_and_the_login_tell_is_not_asked(scripted: Scripted, connect: Connect) -> None:
+    """A server that says what it can do unasked spares two round trips; the one after login counts."""
+    server = scripted(greeting=b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n")
+    server.script(rb"LOGIN", b"{tag} OK [CAPABILITY IMAP4rev1 IDLE MOVE] in\r\n")
+    connection = connect(server)
+    assert connection.capabilities == {"IMAP4REV1", "IDLE", "MOVE"}
+    assert not server.sent(b"CAPABILITY")
+
+
 @pytest.mark.parametrize("security", ["none", "starttls"])
 def test_preauth_is_refused(security: str, scripted: Scripted, connect: Connect) -> None:
     """A server that lets us in by itself is not trusted with a command."""
