@@ -44,8 +44,9 @@ def test_the_page_is_what_people_see(stage: Stage) -> None:
         where = f"docs/plan.md:{step.line}: {step.command}"
         assert status == 0, (where, shown)
         assert all(len(line) <= 80 for line in shown), where
-        if os.environ.get("MAILRULES_REWRITE"):
+        same = [stage.plain(line) for line in shown] == [stage.plain(line) for line in step.screen]
+        if os.environ.get("MAILRULES_REWRITE") and not same:
             page = page.replace(step.text(step.screen), step.text(map(stage.public, shown)), 1)
             PAGE.write_text(page)
             continue
-        assert [stage.plain(line) for line in shown] == [stage.plain(line) for line in step.screen], where
+        assert same, (where, shown)
