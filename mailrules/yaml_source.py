@@ -11,7 +11,9 @@ would end in a RecursionError.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any, Literal, NoReturn
 
@@ -116,7 +118,7 @@ class _Builder:
     def build(self) -> Node:
         root = Node("scalar", self.source, 1, 1, 0, 0, None)
         documents = 0
-        for event in yaml.parse(self.source.text, Loader=_LOADER):
+        for event in self._events():
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -140,6 +142,18 @@ class _Builder:
                 else:
                     self._add(event, node, alias=False)
         return root
+
+    def _events(self) -> Iterator[Any]:
+        given = 0
+        try:
+            for event in yaml.parse(self.source.text, Loader=_LOADER):
+                yield event
+                given += 1
+        except yaml.MarkedYAMLError as error:
+            if "nesting depth" not in (error.problem or ""):
+                raise
+            # libyaml looks far ahead and has a bound of its own; ours comes first, and says where.
+            yield from islice(yaml.parse(self.source.text, Loader=yaml.SafeLoader), given, None)
 
     def _place(self, event: Any) -> Place:
         return Place(self.source.name, event.start_mark.line + 1, event.start_mark.column + 1)
