@@ -163,18 +163,21 @@ class Judge:
         unheard = set(uids)
         account, name, uidvalidity = self.situation.account.name, mailbox.name, mailbox.uidvalidity
 
-        leave_out = None if self.keep else self.rules.sieve
+        look = None if self.keep else self.rules.sieve
 
         def take(told: Sequence[Arrived]) -> None:
             uids = [arrived.uid for arrived in told]
             hold(uids)
             unheard.difference_update(uids)
             for arrived in told:
-                if leave_out is not None and arrived.block is not None and leave_out(arrived.block):
+                seen = look(arrived.block) if look is not None and arrived.block is not None else None
+                if seen == ():
                     continue  # no rule can match
                 uid = arrived.uid
                 key = MessageKey(account, name, uidvalidity, uid)
                 message = Message(key, now, arrived.facts(), self.trusted_authserv)
+                if seen is not None:
+                    self.rules.tell(message, seen)
                 answer = self._decide(judged, message)
                 identity = arrived.identity() if answer is not NOTHING else None
                 if identity is not None:

@@ -47,7 +47,8 @@ class RuleSet(Sequence[Rule]):
             for clue in found:
                 clues[clue.view].append((clue, place))
         self._always = frozenset(always)
-        self._clues = {view: [clue for clue, _ in those] for view, those in clues.items()}
+        self._seen = ("seen by the sieve", id(self))
+        self._clues = dict(clues)
         self._views = [_view(view, those) for view, those in clues.items()]
 
     @cached_property
@@ -68,19 +69,24 @@ class RuleSet(Sequence[Rule]):
 
     @cached_property
     def sieve(self) -> Sieve | None:
-        """What sees in a block of just the headers that conditions read that no rule matches; None: nothing.
+        """What sees which rules may match, in a block of the headers that conditions read; None: nothing.
 
-        It is only for blocks of these headers, as the server sent them.
+        It is for blocks of just these headers, as the server sent them. `tell` hands on what it says.
         """
         names = [str(fact.argument) for fact in self.facts if fact.kind == "header"]
         if self._always or not self._clues or "*" in names:
             return None
         return sieve(self._clues, names)
 
+    def tell(self, message: Message, seen: tuple[int, ...]) -> None:
+        """What the sieve saw of this message: `candidates` need not look for itself."""
+        message.memo[self._seen] = seen
+
     def candidates(self, message: Message) -> Sequence[Rule]:
         """The rules that may match, in their order."""
-        found = set(self._always)
-        for view in self._views:
+        seen = message.memo.get(self._seen)
+        found = set(self._always if seen is None else seen)
+        for view in self._views if seen is None else ():
             view.look(message, found)
         if not found:
             return []

@@ -1,4 +1,4 @@
-"""One look at a header block, as the server sent it: may any of these rules match?
+"""One look at a header block, as the server sent it: which rules may match?
 
 Most mail matches nothing. RE2 sees that in the bytes themselves, in one pass, before a field is split. It
 only says so where the bytes are sure to mean what they look like (their *shape*): unfolded and decoded lines
@@ -10,6 +10,7 @@ comes is judged the careful way.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,11 +19,13 @@ import re2
 from mailrules.core.clue import Clue
 from mailrules.core.decoding import decode_line
 
-Sieve = Callable[[bytes], bool]
-"""Whether a header block may be left out: no rule can match. False: it has to be judged."""
+Sieve = Callable[[bytes], tuple[int, ...] | None]
+"""The places of the rules that may match a message with this header block: mostly none. None: unknown."""
 
 LONGEST = 64 * 1024
 """Octets of a block that are looked at: more is unusual."""
+MOST = 3000
+"""Clues that are looked for at once; a file with more is judged the careful way."""
 _MEMORY = 64 << 20
 
 
@@ -54,13 +57,16 @@ _TOKEN = re.compile(
 _ASSERTIONS = ("^", "$", r"\A", r"\z", r"\b", r"\B")
 
 
-def sieve(clues: Mapping[tuple[Any, ...], Iterable[Clue]], headers: Iterable[str]) -> Sieve | None:
-    """What leaves out blocks of these headers (names in lower case) in which none of the clues is to be seen.
+def sieve(
+    clues: Mapping[tuple[Any, ...], Iterable[tuple[Clue, int]]], headers: Iterable[str]
+) -> Sieve | None:
+    """What sees in a block of these headers (names in lower case) which rules may match.
 
-    `clues` by their view, of every rule that there is. None: nothing can be left out by them.
+    `clues` by their view, with the places of their rules, of every rule that there is. None: nothing can be
+    seen by them.
     """
     shapes: dict[str, str] = dict.fromkeys(headers, _ANYTHING)
-    hits: list[str] = []
+    hits: dict[str, list[int]] = defaultdict(list)
     for view, those in clues.items():
         names = _headers_of(view)
         if not set(names) <= shapes.keys():
@@ -69,11 +75,14 @@ def sieve(clues: Mapping[tuple[Any, ...], Iterable[Clue]], headers: Iterable[str
         for name in names:
             if shapes[name] != _BOXES:
                 shapes[name] = _BOXES if boxes else _TEXT
-        found = _seen(those)
-        if found is None:
-            return None
-        starts = "|".join(map(re2.escape, names))
-        hits.append(rf"(?:\A|\n)(?i:{starts}):" + ("" if "" in found else rf"[^\n]*(?:{'|'.join(found)})"))
+        start = rf"(?:\A|\n)(?i:{'|'.join(map(re2.escape, names))}):"
+        for clue, place in those:
+            seen = _seen(clue)
+            if seen is None:
+                return None
+            hits[start + seen].append(place)
+    if len(hits) > MOST:
+        return None
     lines = "|".join(rf"(?i:{re2.escape(name)}):{shape}" for name, shape in shapes.items())
     options = re2.Options()
     options.log_errors = False
@@ -81,20 +90,33 @@ def sieve(clues: Mapping[tuple[Any, ...], Iterable[Clue]], headers: Iterable[str
     together = re2.Set.SearchSet(options)
     try:
         together.Add(rf"\A(?:(?:{lines})\r?\n)*(?:\r?\n)?\z")
-        together.Add("|".join(hits) or r"[^\x00-\x{10ffff}]")
+        for pattern in hits:
+            together.Add(pattern)
         together.Compile()
     except re2.error:
         return None
     match = together.Match
-    usual = [0]
+    places = [(), *map(tuple, hits.values())]
 
-    def leave_out(block: bytes) -> bool:
+    def look(block: bytes) -> tuple[int, ...] | None:
         if len(block) > LONGEST:
-            return False
+            return None
         found = match(block)
-        return found == usual or (not found and all(match(each) == usual for each in _in_plain_lines(block)))
+        if found == _USUAL:
+            return ()
+        if not found or 0 not in found:  # whatever was hit: it may not be all
+            found = []
+            for each in _in_plain_lines(block):
+                more = match(each)
+                if not more or 0 not in more:
+                    return None
+                found += more
+        return tuple({place for hit in found for place in places[hit]})
 
-    return leave_out
+    return look
+
+
+_USUAL = [0]
 
 
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
@@ -125,22 +147,17 @@ def _headers_of(view: tuple[Any, ...]) -> tuple[str, ...]:
     return ("list-id",) if view[0] == "list ids" else tuple(view[1])
 
 
-def _seen(clues: Iterable[Clue]) -> list[str] | None:
-    """How these clues look in a line of the usual shape; "": the line itself. None: any way."""
-    found: dict[str, None] = {}
-    for clue in clues:
-        if clue.kind == "there":
-            found[""] = None
-        elif clue.kind == "regex":
-            relaxed = without_assertions(clue.value)
-            if relaxed is None:
-                return None
-            found[f"(?{'-i' if clue.case_sensitive else 'i'}:{relaxed})"] = None
-        elif not clue.value:
-            return None
-        else:
-            found[f"(?i:{re2.escape(clue.value)})".replace(r"\ ", r"[ \t]+")] = None
-    return list(found)
+def _seen(clue: Clue) -> str | None:
+    """How this clue looks in a line of the usual shape, behind the colon. None: any way."""
+    if clue.kind == "there":
+        return ""
+    if clue.kind == "regex":
+        relaxed = without_assertions(clue.value)
+        flag = "-i" if clue.case_sensitive else "i"
+        return None if relaxed is None else rf"[^\n]*(?{flag}:{relaxed})"
+    if not clue.value:
+        return None
+    return rf"[^\n]*(?i:{re2.escape(clue.value)})".replace(r"\ ", r"[ \t]+")
 
 
 def without_assertions(pattern: str) -> str | None:
