@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 
 def upsert(
@@ -20,9 +20,8 @@ def upsert(
     if not rows:
         return
     key = [column.name for column in table.primary_key]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     columns = [name for name in rows[0] if name not in key] if update_columns is None else update_columns
-    connection.execute(_on_conflict(dialect.insert(table), key, columns), rows)
+    connection.execute(_on_conflict(sqlite.insert(table), key, columns), rows)
 
 
 def upsert_statement(table: Any, columns: Collection[str]) -> Any:

@@ -70,7 +70,7 @@ class ActionContext:
 class Action(BaseModel):
     """Base of all actions. The docstring of a subclass is its manual page."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     key: ClassVar[str]
     leaves: ClassVar[bool] = False

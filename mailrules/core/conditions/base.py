@@ -72,7 +72,7 @@ class Condition(BaseModel):
     The docstring of a subclass is its manual page; the model is its JSON Schema.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     key: ClassVar[str]
     """The word in the file."""
