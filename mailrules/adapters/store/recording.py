@@ -20,10 +20,11 @@ from mailrules.adapters.store.effects import chunks, effect_key, insert_effects,
 from mailrules.adapters.store.hands import JUDGING, doing, hold, put_down
 from mailrules.adapters.store.journal import LETS_GO, Journal, insisting
 from mailrules.adapters.store.mailboxes import mark_swept, settle
+from mailrules.adapters.store.messages import TOLD, message_row
 from mailrules.adapters.store.replies import Replies
 from mailrules.adapters.store.rows import TURNS, Decided, EffectRow, Identity, Kind
-from mailrules.adapters.store.schema import clean, effect, message, rule_hits, rule_text, signed
-from mailrules.adapters.store.upsert import upsert, upsert_statement
+from mailrules.adapters.store.schema import clean, effect, rule_hits, rule_text, signed
+from mailrules.adapters.store.upsert import upsert
 from mailrules.core.assigned import is_assigned
 from mailrules.core.rule import Limits
 from mailrules.core.uidset import UidSet
@@ -147,7 +148,7 @@ class Recording(Journal):
         # Nothing is lost if a power cut undoes it: before anything is done, `intent` makes it durable.
         with self._database.write(durable=False, calm=True) as connection:
             stamp = moment(at)
-            execute_many(connection, _TOLD, [_message(d, place, stamp) for d in decided])
+            execute_many(connection, TOLD, [message_row(d.uid, d.identity, place, stamp) for d in decided])
             taken = self._once_taken(connection, account, decided)
             waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
             replies = Replies(account)
@@ -349,30 +350,6 @@ class Recording(Journal):
 
 
 _STILL_TO_COME = ("held", "later")
-_TELLING = (
-    "identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at",
-)  # fmt: skip
-_TOLD = upsert_statement(message, _TELLING)
-
-
-def _message(one: Decided, place: Mapping[str, Any], stamp: int | None) -> dict[str, Any]:
-    """A row of `message`, for `execute_many`."""
-    told = one.identity
-    return {
-        "account": place["account"],
-        "mailbox": clean(place["mailbox"]),
-        "uidvalidity": signed(place["uidvalidity"]),
-        "uid": one.uid,
-        "identity": clean(told.identity),
-        "message_id": clean(told.message_id) if told.message_id else None,
-        "subject": clean(told.subject) if told.subject else None,
-        "sender": clean(told.sender) if told.sender else None,
-        "internaldate": moment(told.internaldate),
-        "size": told.size,
-        "flags": None if told.flags is None else as_json(sorted(told.flags)),
-        "state": "judged",
-        "recorded_at": stamp,
-    }
 
 
 class _Flags:

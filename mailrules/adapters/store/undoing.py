@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, update
 
-from mailrules.adapters.store.bulk import as_json, execute_many, moment
+from mailrules.adapters.store.bulk import execute_many, moment
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.effects import chunks, insert_effects, plain_key, row_of, select_effects
+from mailrules.adapters.store.messages import TOLD, message_row
 from mailrules.adapters.store.rows import EffectRow, Identity, LogQuery
 from mailrules.adapters.store.runlog import filtered
-from mailrules.adapters.store.schema import OPEN, clean, effect, message, signed
-from mailrules.adapters.store.upsert import upsert_statement
+from mailrules.adapters.store.schema import OPEN, clean, effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class Undoing:
         stamp = moment(at)
         rows = [self._undo(undo, run=run, place=place, order=n, at=at) for n, undo in enumerate(undos)]
         with self._database.write() as connection:
-            messages = {undo.uid: _message(undo, place, stamp) for undo in undos}
-            execute_many(connection, _MET, list(messages.values()))
+            messages = {undo.uid: message_row(undo.uid, undo.identity, place, stamp) for undo in undos}
+            execute_many(connection, TOLD, list(messages.values()))
             insert_effects(connection, rows)
         return [row_of(values) for values in rows]
 
@@ -176,26 +176,3 @@ def note_undone(connection: Connection, rows: Sequence[EffectRow]) -> None:
 
 
 _UNDONE = update(effect).where(effect.c.id == bindparam("this")).values(undone=bindparam("by"))
-_MET = upsert_statement(
-    message,
-    ("identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at"),
-)
-
-
-def _message(undo: PlannedUndo, place: Mapping[str, Any], stamp: int | None) -> dict[str, Any]:
-    told = undo.identity
-    return {
-        "account": place["account"],
-        "mailbox": clean(place["mailbox"]),
-        "uidvalidity": signed(place["uidvalidity"]),
-        "uid": undo.uid,
-        "identity": clean(told.identity),
-        "message_id": clean(told.message_id) if told.message_id else None,
-        "subject": clean(told.subject) if told.subject else None,
-        "sender": clean(told.sender) if told.sender else None,
-        "internaldate": moment(told.internaldate),
-        "size": told.size,
-        "flags": None if told.flags is None else as_json(sorted(told.flags)),
-        "state": "judged",
-        "recorded_at": stamp,
-    }

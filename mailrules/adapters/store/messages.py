@@ -1,0 +1,36 @@
+"""What the journal knows of a message: its row of `message`, written with whatever is recorded of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mailrules.adapters.store.bulk import as_json, moment
+from mailrules.adapters.store.rows import Identity
+from mailrules.adapters.store.schema import clean, message, signed
+from mailrules.adapters.store.upsert import upsert_statement
+
+_TELLING = (
+    "identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at",
+)  # fmt: skip
+TOLD = upsert_statement(message, _TELLING)
+"""For `execute_many`, with rows of `message_row`."""
+
+
+def message_row(uid: int, told: Identity, place: Mapping[str, Any], stamp: int | None) -> dict[str, Any]:
+    """`place`: account, mailbox and UIDVALIDITY; `stamp`: when it is recorded."""
+    return {
+        "account": place["account"],
+        "mailbox": clean(place["mailbox"]),
+        "uidvalidity": signed(place["uidvalidity"]),
+        "uid": uid,
+        "identity": clean(told.identity),
+        "message_id": clean(told.message_id) if told.message_id else None,
+        "subject": clean(told.subject) if told.subject else None,
+        "sender": clean(told.sender) if told.sender else None,
+        "internaldate": moment(told.internaldate),
+        "size": told.size,
+        "flags": None if told.flags is None else as_json(sorted(told.flags)),
+        "state": "judged",
+        "recorded_at": stamp,
+    }
