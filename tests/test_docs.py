@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mailrules import config
+from mailrules import config, testing
 from mailrules.cli.app import COMMANDS, build
 from mailrules.core import actions, conditions
 
@@ -112,6 +112,13 @@ def in_context(text: str) -> str:
 def test_yaml_loads(text: str) -> None:
     """A YAML block, alone or put where it belongs, is a configuration without an error."""
     config.parse(in_context(text), "example.yaml")
+
+
+def test_example_file_passes_its_own_tests() -> None:
+    """What rules.example.yaml expects of its rules is so."""
+    found = config.load(EXAMPLE, environ={})
+    assert found.tests
+    assert [result.test.name for result in testing.run(found, found.tests) if not result.passed] == []
 
 
 def test_example_file_is_whole() -> None:
