@@ -186,8 +186,9 @@ def _without(config: Config, *, as_json: bool) -> int:
     if as_json:
         _emit_summary(0, 0, [rule.name for rule in config.rules if rule.enabled])
         return 0
-    output.say(f"There are no tests in {config.path}. One looks like this:\n")
-    output.say(EXAMPLE)
+    output.say(f"There are no tests in {config.path}. One looks like this:")
+    for line in ("", *EXAMPLE.splitlines(), ""):
+        output.say(line)
     output.say("mailrules test --capture FILE.eml makes one of a message that you have.")
     return 0
 
@@ -247,7 +248,7 @@ def _show_why(result: Result, *, verbose: bool) -> None:
         if not outcomes:
             return
         decision = replace(decision, outcomes=outcomes)
-    explain.show(result.message, decision, title="why:", verbose=True)
+    explain.show(result.message, decision, title="    why", verbose=True)
 
 
 def _words(action: Action) -> str:

@@ -89,6 +89,7 @@ def test_none(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "There are no tests in" in out
     assert "expect: {rules: [invoices]" in out
+    assert "\\n" not in out
     assert main(["test", "--config", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["summary"]["tests"] == 0
 
