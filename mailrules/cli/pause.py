@@ -39,8 +39,13 @@ def command(
             output.emit(event)
         else:
             done = "is paused" if event["changed"] else "was paused already"
-            output.say(f"{event['what'].capitalize()} {done}.")
+            output.say(f"{begun(event['what'])} {done}.")
     return 0
+
+
+def begun(words: str) -> str:
+    """The words as a sentence begins. Names in them stay as they are."""
+    return words[:1].upper() + words[1:]
 
 
 def chosen_targets(targets: list[str] | None, *, all_: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailrules.cli import output
 from mailrules.cli.options import Common
-from mailrules.cli.pause import All, Targets, chosen_targets
+from mailrules.cli.pause import All, Targets, begun, chosen_targets
 
 
 def command(common: Common, targets: Targets = None, *, all_: All = False) -> int:
@@ -23,6 +23,6 @@ def command(common: Common, targets: Targets = None, *, all_: All = False) -> in
             output.emit(event)
             continue
         was = "goes on" if event["changed"] else "was not paused"
-        held = f"; {event['planned']} held effects will be done" if event["planned"] else ""
-        output.say(f"{event['what'].capitalize()} {was}{held}.")
+        held = f"; {output.count(event['planned'], 'held effect')} will be done" if event["planned"] else ""
+        output.say(f"{begun(event['what'])} {was}{held}.")
     return 0

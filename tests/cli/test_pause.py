@@ -34,6 +34,12 @@ def test_what_is_meant(state: Path, capsys: Capture, words: list[str], target: s
         assert store.paused() == {target}
 
 
+def test_names_are_said_as_they_are(state: Path, capsys: Capture) -> None:
+    """A mailbox is not called otherwise because a sentence begins with it."""
+    assert main(["pause", "work/INBOX", "--state", str(state)]) == 0
+    assert capsys.readouterr().out == "Mailbox 'work/INBOX' is paused.\n"
+
+
 def test_a_name_of_nothing(state: Path, capsys: Capture) -> None:
     """Is said, with what was probably meant; nothing of the rest is paused either."""
     assert main(["pause", "work", "filling", "--state", str(state)]) == 1

@@ -24,7 +24,7 @@ def test_resume_lets_go(state: Path, capsys: Capture) -> None:
 def test_resume_of_what_goes_on(state: Path, capsys: Capture) -> None:
     """What was not paused is said not to have been; effects that a limit held are let go all the same."""
     assert main(["resume", "filing", "--state", str(state)]) == 0
-    assert capsys.readouterr().out == "Rule 'filing' was not paused; 1 held effects will be done.\n"
+    assert capsys.readouterr().out == "Rule 'filing' was not paused; 1 held effect will be done.\n"
     assert main(["resume", "forwarding", "work", "--state", str(state)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Rule 'forwarding' was not paused.", "Account 'work' was not paused.",
