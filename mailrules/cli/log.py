@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import replace
@@ -19,6 +20,9 @@ POLL = 0.25
 """Seconds between two looks with --follow."""
 FIRST = 10
 """Effects that --follow shows of what is there already, as `tail -f` does."""
+
+_NOT_HERE = ("undoes", "because", "error", "destination", "to_uidvalidity")
+"""Details that -v leaves out: other columns say them, or only a recovery asks."""
 
 Many = list[str] | None
 
@@ -151,8 +155,18 @@ class Lines:
         if terminal and reason:
             output.say(f"{'':16}{reason}", style=output.STYLES[entry["state"]])
         if self._verbose:
-            which = f"run {entry['run']} uid {entry['uid']} {entry['message_id'] or ''}"
-            output.line([(f"{'':16}{which} {entry['detail']}", "dim")])
+            which = f"run {entry['run']} uid {entry['uid']} {entry['message_id'] or ''}".rstrip()
+            output.say(f"{'':16}{which}{_details(entry)}", style="dim")
+
+
+def _details(entry: dict[str, Any]) -> str:
+    """What else the journal knows of it; --json has even what only a recovery asks."""
+    return "".join(
+        f" · {'uid there' if key == 'to_uid' else key}: "
+        + (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for key, value in entry["detail"].items()
+        if key not in _NOT_HERE
+    )
 
 
 def _undoes(entry: dict[str, Any]) -> str:

@@ -140,4 +140,6 @@ def test_follow(state: Path) -> None:
 def test_verbose_says_more(state: Path, capsys: Capture) -> None:
     """UID, Message-ID and all details."""
     assert main(["log", "--state", str(state), "--message-id", "u@example.org", "-v"]) == 0
-    assert re.search(r"uid 14 <u@example.org>", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"run \d+ uid 14 <u@example.org>", out)
+    assert "{" not in out, "words, not a dict of Python's"
