@@ -91,7 +91,8 @@ def command(
         try:
             raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         except OSError as error:
-            output.note(f"{file}: {error.strerror or error}.", style="red")
+            hint = f" A message on the server is --uid {file}." if str(file).isdecimal() else ""
+            output.note(f"{file}: {error.strerror or error}.{hint}", style="red")
             failed = True
             continue
         message, decision = explain_bytes(
@@ -295,7 +296,7 @@ def _show_then(found: Explained, then: Then, *, verbose: bool) -> None:
             ]
         )
         because = row.detail.get("because") or row.detail.get("error")
-        if because:
+        if because and state not in ("done", "running", "planned"):  # what held it up before is over
             output.say(f"      {because}", style="yellow")
     output.say(f"  ({then.note})", style="dim")
     output.line([("", None)])
