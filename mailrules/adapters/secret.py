@@ -192,9 +192,12 @@ def _read_path(path: Path, *, where: str, private: bool) -> str:
                 )
             raw = file.read(_LIMIT + 1)
     except OSError as error:
-        raise PermanentError(
-            f"{where} can't be read: {error.strerror or error}. Check the path and its owner."
-        ) from None
+        step = "Check the path and its owner."
+        if private and isinstance(error, FileNotFoundError):
+            step = (
+                f"Check the path, or type the password into it: (umask 077; cat > {shlex.quote(str(path))})"
+            )
+        raise PermanentError(f"{where} can't be read: {error.strerror or error}. {step}") from None
     if len(raw) > _LIMIT:
         raise PermanentError(f"{where} is too long for a password. Check the path.")
     return _without_newline(_decode(raw, where=where))

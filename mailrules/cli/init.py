@@ -225,5 +225,8 @@ def _report(
     say(f"Wrote {place}: account '{start.account}', and the rules {', '.join(rules)}.")
     if start.oauth and not logged_in and not start.client_id:
         say("It wants OAuth: write oauth: {client_id: …} into the account first.")
+    way, where = start.password
+    if way == "file" and isinstance(where, str) and not start.oauth and not (place.parent / where).exists():
+        say(f"Type the password into {where}, for you alone to read: (umask 077; cat > {shlex.quote(where)})")
     say(f"Nothing was changed in your mail. Next: {following}", style="bold")
     return 0

@@ -89,8 +89,8 @@ def test_file_that_holds_no_password(tmp_path: Path, content: str | bytes, words
 
 
 def test_file_missing(tmp_path: Path) -> None:
-    """A missing file is a clear permanent failure, not a traceback of the system's error."""
-    with pytest.raises(PermanentError, match="No such file"):
+    """A missing file is a clear permanent failure that says how to make it."""
+    with pytest.raises(PermanentError, match=r"No such file.*umask 077; cat > .*nope"):
         Secret("file", (str(tmp_path / "nope"),)).read()
 
 
