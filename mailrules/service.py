@@ -254,7 +254,7 @@ class Service:
             else:
                 self.desks[name].gate.reset()
         self._lay_out_schedules(changed)
-        log.info("configuration read again: %d accounts, %d rules", len(new.accounts), len(new.rules))
+        log.info("configuration read again: accounts: %d, rules: %d", len(new.accounts), len(new.rules))
         return {"accounts": len(new.accounts), "rules": len(new.rules), "changed": changed}
 
     def wake(self) -> None:

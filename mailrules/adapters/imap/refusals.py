@@ -94,7 +94,8 @@ def login_failure(status: Status) -> TransientError | LoginRefused:
         "PRIVACYREQUIRED": "Use `security: tls` or `starttls`.",
         "CONTACTADMIN": "Ask the mail server's administrator.",
     }.get(status.code, "")
-    return LoginRefused(f"the server refuses the login: {status}. {advice}".strip(), code=status.code)
+    said = str(status).rstrip(".")
+    return LoginRefused(f"the server refuses the login: {said}. {advice}".strip(), code=status.code)
 
 
 def over_quota(status: Status) -> bool:
