@@ -121,6 +121,41 @@ def test_nothing_is_left_out_that_matches(whens: list[Any], raws: list[bytes]) -
 
 
 @pytest.mark.parametrize(
+    ("when", "raw"),
+    [
+        ({"subject": "Straße"}, "Subject: Straße"),
+        ({"subject": "strasse"}, "Subject: =?utf-8?q?x?= Straße"),
+        ({"subject": {"regex": "straße"}}, "Subject: Straße"),
+        ({"from": "ann@example.com"}, "Subject: =?utf-8?q?x?=\rFrom: ann@example.com\r"),
+        ({"from": "ann@example.com"}, "Subject: é\rFrom: ann@example.com\r"),
+        ({"header": {"From": "ann@example.com"}}, "From: =?utf-8?q?ann?=@example.com"),
+        ({"from": {"localpart": {"contains": "utf-8"}}}, "From: A <=?utf-8?q?ann?=@example.com>"),
+    ],
+)
+def test_what_bytes_do_not_show_is_judged(when: Any, raw: str) -> None:
+    """Where a field is read as something else than its bytes show, a rule still gets to see it."""
+    rules = RuleSet([rule("a", when), rule("b", {"from": "x@y.example"}), rule("c", {"subject": "zzz"})])
+    block = raw.encode() + b"\r\n\r\n"
+    assert rules[0].when.judge(read(rules, block)).truth
+    assert not left_out(rules, block)
+
+
+@pytest.mark.parametrize(
+    ("value", "raw"),
+    [
+        ({"name": {"regex": "a b"}}, b'From: "a  b" <u@example.com>, c@d.example'),
+        ({"domain": {"regex": "^example", "case_sensitive": True}}, b"From: u@Example.com"),
+        ({"domain": {"regex": "(?-i)example"}}, b"From: u@Example.com"),
+    ],
+)
+def test_what_is_read_in_another_form_has_no_sieve(value: Any, raw: bytes) -> None:
+    """Names lose blanks and domains capitals, so that a regex for them may not be in the bytes."""
+    rules = RuleSet([rule("a", {"from": value})])
+    assert rules[0].when.judge(read(rules, raw + b"\r\n\r\n")).truth
+    assert rules.sieve is None
+
+
+@pytest.mark.parametrize(
     "block",
     [
         b"From: Ann <ann@elsewhere.example>\r\nSubject: nothing of interest\r\n\r\n",
