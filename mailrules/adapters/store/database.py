@@ -131,9 +131,13 @@ class Database:
         with self._lock:
             if not calm:
                 self.unrest += 1
-            with self._translated(), self._connection.begin():
-                yield self._connection
-                afterwards = self.before_commit(self._connection, irrevocable)
+            try:
+                with self._translated(), self._connection.begin():
+                    yield self._connection
+                    afterwards = self.before_commit(self._connection, irrevocable)
+            except BaseException:
+                self.unrest += 1  # whoever counted within it has counted what did not happen
+                raise
             self._commits += 1
             commits = self._commits
             if afterwards is not None:

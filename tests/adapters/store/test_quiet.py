@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from mailrules.adapters.store import Store
+from mailrules.adapters.store import Store, StoreFull
 from tests.adapters.store.journal_words import at, baseline, decided, flag, forward, move, record
 
 
@@ -110,3 +110,24 @@ def test_a_reader_remembers_nothing(store: Store) -> None:
     baseline(store)
     with Store.open(store.path.parent, read_only=True) as reader:
         assert not reader.quiet("work", "INBOX")
+
+
+def test_what_could_not_be_written_counts_for_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that fails at its end, and is done once more, does not count twice."""
+    baseline(store)
+    assert store.quiet("work", "INBOX")
+    rows = record(store, decided(1, flag(), move()))
+    (flagging, moving) = rows
+    (flagging,) = store.advance([flagging.id], frm="planned", to="intent", at=at(1), known=[flagging])
+    before_commit, failures = store._database.before_commit, [StoreFull("no room")]
+
+    def full_once(connection: Connection, irrevocable: bool) -> Callable[[], None] | None:
+        if failures:
+            raise failures.pop()
+        return before_commit(connection, irrevocable)
+
+    monkeypatch.setattr(store._database, "before_commit", full_once)
+    store.advance([flagging.id], frm="intent", to="done", at=at(2), known=[flagging])
+    assert not failures
+    assert not store.quiet("work", "INBOX")
+    assert [row.id for row in store.unfinished("work", "INBOX", now=at(9))] == [moving.id]
