@@ -379,16 +379,26 @@ class Connection:
         return found
 
     def statuses(self, names: Sequence[str]) -> dict[str, MailboxStatus]:
-        """`status` of several in one round trip; those that the server does not tell of are absent."""
-        wires = {name: self.wire_name(name) for name in names}
-        plain = {name: part for name, wire in wires.items() if isinstance(part := astring(wire), bytes)}
-        self.done()
-        replies = self.client.together([b"STATUS " + part + _ASKED for part in plain.values()])
+        """`status` of several in few round trips; those that the server does not tell of, or can't have, are
+        absent."""
+        plain: list[tuple[str, bytes, bytes]] = []
+        for name in names:
+            try:
+                wire = self.wire_name(name)
+                part = astring(wire)
+            except PermanentError:
+                continue  # whoever asks for this one alone hears why
+            if isinstance(part, bytes):
+                plain.append((name, wire, part))
         found: dict[str, MailboxStatus] = {}
-        for name, reply in zip(plain, replies, strict=True):
-            told = self._status_of(reply, wires[name]) if reply.ok else None
-            if told is not None:
-                found[name] = told
+        self.done()
+        for start in range(0, len(plain), _AHEAD):
+            piece = plain[start : start + _AHEAD]
+            replies = self.client.together([b"STATUS " + part + _ASKED for _, _, part in piece])
+            for (name, wire, _), reply in zip(piece, replies, strict=True):
+                told = self._status_of(reply, wire) if reply.ok else None
+                if told is not None:
+                    found[name] = told
         return found
 
     def _status_of(self, reply: Reply, wire: bytes) -> MailboxStatus | None:
@@ -616,6 +626,8 @@ _COUNT = re.compile(rb"\* ([0-9.eE+]+) (EXISTS|EXPUNGE)\b", re.IGNORECASE)
 
 
 _ASKED = b" (MESSAGES UIDNEXT UIDVALIDITY)"
+_AHEAD = 50
+"""Questions that are sent before an answer is read: more, and both sides may wait for the other to read."""
 
 
 def _capabilities(line: bytes) -> frozenset[str]:

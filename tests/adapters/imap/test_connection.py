@@ -501,3 +501,20 @@ def test_statuses_come_in_one_round_trip(scripted: Scripted, connect: Connect) -
     assert connection.statuses([]) == {}
     with pytest.raises(NoSuchMailbox):
         connection.status("missing")
+
+
+def test_a_name_that_can_not_be_does_not_cost_the_others(scripted: Scripted, connect: Connect) -> None:
+    """Of several mailboxes, one that this server can't have is left out like one that is missing."""
+    server = scripted()
+    server.boxes["A"] = Box("A", uidvalidity=20)
+    connection = connect(server)
+    assert list(connection.statuses(["Lists//x", "Lists/a\rb", "A"])) == ["A"]
+
+
+def test_very_many_statuses_do_not_jam(scripted: Scripted, connect: Connect) -> None:
+    """Questions go in pieces whose answers fit on the way, so that neither side waits for the other."""
+    server = scripted()
+    names = [f"{n} " + "x" * 900 for n in range(6_000)]
+    server.boxes.update((name, Box(name)) for name in names)
+    connection = connect(server, timeout=5)
+    assert len(connection.statuses(names)) == len(names)
