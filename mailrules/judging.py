@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from mailrules import clock
 from mailrules.adapters.imap.facts import Arrived
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.core.decision import NOTHING, Decision, Deferred, Needs, Situation, decide
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import BODY, HISTORY, SIGHTINGS, Fact, Message, MessageKey, Unavailable
+from mailrules.core.narrowing import Narrowing
 from mailrules.core.rule import Rule
 from mailrules.core.ruleset import RuleSet
 from mailrules.core.search import Everything, Search, any_of, usable
@@ -143,17 +145,31 @@ class Judge:
                 self.note(mailbox.name, known, now)
         wanted: Sequence[int] = uids
         search = Everything() if self.searched else self.search(now)
-        if not isinstance(search, Everything) and (self.trust_search or len(uids) >= WORTH_A_SEARCH):
+        narrowing = self.narrowing(mailbox)
+        began = clock.timer()
+        if not isinstance(search, Everything) and self._worth_a_search(narrowing, len(uids)):
             found = mailbox.search(search, UidSet(uids))
             judged.left_out = set(uids) - found
             wanted = [uid for uid in uids if uid in found]
+            narrowing.searched(len(uids), len(wanted), seconds=clock.timer() - began)
+            began = clock.timer()
         needs = self._stream(mailbox, judged, wanted, now, hold) if wanted else {}
         waiting = sorted(needs)
         for start in range(0, len(waiting), PIECE):
             piece = waiting[start : start + PIECE]
             hold(piece)
             self._wait(mailbox, judged, {uid: needs.pop(uid) for uid in piece})
+        narrowing.fetched(len(wanted), seconds=clock.timer() - began)
         return judged
+
+    def narrowing(self, mailbox: Mailbox) -> Narrowing:
+        """What asking SEARCH first has spared in this mailbox under these rules."""
+        return mailbox.connection.narrowings.setdefault((mailbox.name, id(self.rules)), Narrowing())
+
+    def _worth_a_search(self, narrowing: Narrowing, messages: int) -> bool:
+        if messages < WORTH_A_SEARCH:
+            return self.trust_search  # for so few, what matters is what the person asked for
+        return narrowing.first()
 
     def _stream(
         self, mailbox: Mailbox, judged: Judged, uids: Sequence[int], now: datetime, hold: Hold

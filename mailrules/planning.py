@@ -221,6 +221,9 @@ class Planner:
                 {u: (identities[u], judged.decisions[u]) for u in matched if u in identities},
             )
             yield Progress(account, mailbox.name, done, len(uids))
+        narrowing = judge.narrowing(mailbox)
+        if narrowing.search is not None:
+            yield Look(account, mailbox.name, str(narrowing))
 
     def _judge(self, account: str, mailbox: str, rules: Sequence[Rule]) -> Judge:
         return self.house.judge(

@@ -23,6 +23,7 @@ from mailrules.adapters.imap.wire import ConnectionLost, Guarded, Security, TlsE
 from mailrules.adapters.oauth import NeedsLogin
 from mailrules.adapters.secret import remember, scrub
 from mailrules.core.errors import PermanentError, TransientError
+from mailrules.core.narrowing import Narrowing
 
 __all__ = [
     "Connection", "ConnectionLost", "Limits", "Login", "LoginRefused", "Mailbox", "MailboxInfo",
@@ -96,6 +97,7 @@ class Connection:
         self.expunge_broken = False
         self.identity_scheme: str | None = None
         self.fetch_most = fetch.MOST
+        self.narrowings: dict[tuple[str, int], Narrowing] = {}  # by mailbox and set of rules
         self._compress_refused = False
         self._limits = limits or Limits()
         self._create_mailboxes = create_mailboxes
