@@ -122,6 +122,7 @@ MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
     "Connection.selected": lambda c, m, evil: c.selected(evil),
     "Connection.send": lambda c, m, evil: c.send(b"NOOP " + evil.encode("utf-8", "replace")),
     "Connection.status": lambda c, m, evil: c.status(evil),
+    "Connection.statuses": lambda c, m, evil: c.statuses([evil, "Box"]),
     "Connection.watch": lambda c, m, evil: [c.watch((evil, "Box")), c.idle(), c.done()],
     "Connection.wire_name": lambda c, m, evil: c.select(c.wire_name(evil).decode("utf-8", "replace")),
     "Mailbox.add_flags": lambda c, m, evil: m.add_flags([1], [evil]),
