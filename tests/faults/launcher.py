@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mailrules import clock, house, run, worker
 from mailrules.__main__ import main
-from mailrules.adapters.imap import connection
+from mailrules.adapters.imap import connection, idling
 from mailrules.adapters.store import sending
 from mailrules.cli import run as run_command
 from mailrules.core import retry
@@ -46,7 +46,7 @@ def change(changes: dict[str, object]) -> None:
             connection.Login, timeout=float(str(changes["timeout"]))
         )
     if "idle_answer" in changes:
-        connection.IDLE_ANSWER = float(str(changes["idle_answer"]))
+        idling.IDLE_ANSWER = float(str(changes["idle_answer"]))
     if "feed" in changes:
         run_command.FEED = float(str(changes["feed"]))
     if "first_wait" in changes:

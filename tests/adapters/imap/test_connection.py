@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mailrules.adapters.imap import connection as connection_
-from mailrules.adapters.imap.connection import ConnectionLost, LoginRefused, NoSuchMailbox
+from mailrules.adapters.imap import idling
+from mailrules.adapters.imap.connection import Connection, ConnectionLost, LoginRefused, NoSuchMailbox
 from mailrules.adapters.imap.refusals import Refused
 from mailrules.core.errors import PermanentError, TransientError
 from tests.adapters.imap.conftest import Connect
@@ -323,7 +323,7 @@ def test_a_new_uidvalidity_at_reselect_ends_it(scripted: Scripted, connect: Conn
 # -- IDLE -----------------------------------------------------------------------------------------
 
 
-def readable(connection: connection_.Connection, seconds: float = 3) -> bool:
+def readable(connection: Connection, seconds: float = 3) -> bool:
     return bool(select.select([connection.fileno()], [], [], seconds)[0])
 
 
@@ -452,7 +452,7 @@ def test_a_frozen_server_is_found_by_done(
     scripted: Scripted, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer to DONE: the connection is given up."""
-    monkeypatch.setattr(connection_, "IDLE_ANSWER", 0.5)
+    monkeypatch.setattr(idling, "IDLE_ANSWER", 0.5)
     server = scripted()
 
     def freeze(session: Session, line: bytes) -> bytes:
