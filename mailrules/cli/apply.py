@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from mailrules.cli import output
+from mailrules.cli.acting import act
 from mailrules.cli.options import Common
 from mailrules.cli.plan import (
     INTERRUPTED,
@@ -29,6 +30,7 @@ from mailrules.cli.progress import follow
 
 if TYPE_CHECKING:
     from mailrules.config import Config
+    from mailrules.house import House
     from mailrules.planfile import SavedPlan
 
 
@@ -70,7 +72,7 @@ def command(
     arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json, "again": again}
     if yes:
         request = arguments | {"over_brakes": over_brakes}
-        events = _events(common, config, request)
+        events = act(common, config, "apply", request, by=_apply)
         result = show(events, config, json=common.json, did=True, verbose=common.verbose > 0)
         return _end(common, result, "mailrules apply")
     if _nobody_to_ask(common):
@@ -149,7 +151,7 @@ def _do(common: Common, config: Config, file: BinaryIO, name: str, *, over_brake
             output.emit(event["planned"])
 
     request = {"over_brakes": over_brakes, "name": name, "file": file.fileno()}
-    result = follow(_events(common, config, request), take, verbose=common.verbose > 0)
+    result = follow(act(common, config, "apply", request, by=_apply), take, verbose=common.verbose > 0)
     if common.json:
         output.emit({"summary": result["summary"]})
         say_troubles(result)
@@ -181,33 +183,7 @@ def _status(result: Mapping[str, Any]) -> int:
     return exit_status(result)
 
 
-def _events(common: Common, config: Config, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """Through the worker, if one runs; else under the state's lock, by the same code."""
-    from mailrules import control
-    from mailrules.state import StateLocked
-
-    state = common.locate(config)
-    client = control.connect(state)
-    if client is not None:
-        return client.request("apply", timeout=None, **arguments)
-    try:
-        lock = state.lock("apply", wait=5)
-    except StateLocked:
-        client = control.connect(state)
-        if client is None:
-            raise
-        return client.request("apply", timeout=None, **arguments)
-    return _alone(lock, config, state.directory, arguments)
-
-
-def _alone(lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any]) -> Iterator[Any]:
-    from mailrules.adapters.store import Store
-    from mailrules.cli.run import end_within
-    from mailrules.house import House
+def _apply(house: House, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     from mailrules.serving import apply
 
-    with lock, Store.open(directory) as store:
-        house = House(config, store)
-        house.begin()
-        end_within(house, 8.0)
-        yield from apply(house, arguments)
+    return apply(house, arguments)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mailrules.cli import output
+from mailrules.cli.acting import act
 from mailrules.cli.log import since as moment
 from mailrules.cli.options import Common
 from mailrules.core.safe import cut
 
 if TYPE_CHECKING:
     from mailrules.config import Config
+    from mailrules.house import House
 
 EACH = 20
 """So many effects are shown one by one; more of them counted."""
@@ -89,7 +91,8 @@ def command(
         if not typer.confirm("Take it back?"):
             output.say("Nothing was changed.")
             return 0
-    return _exit_status(_show(_events(common, config, arguments), json=common.json, did=True, brief=not yes))
+    events = act(common, config, "undo", arguments, by=_undo, new=False)
+    return _exit_status(_show(events, json=common.json, did=True, brief=not yes))
 
 
 def _preview(common: Common, config: Config, arguments: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -105,38 +108,10 @@ def _preview(common: Common, config: Config, arguments: Mapping[str, Any]) -> It
         yield from undoer_of(House(config, store), arguments).plan()
 
 
-def _events(common: Common, config: Config, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """Through the worker, if one runs; else under the state's lock, by the same code."""
-    from mailrules import control
-    from mailrules.state import StateLocked
-
-    state = common.locate(config)
-    client = control.connect(state)
-    if client is not None:
-        return client.request("undo", timeout=None, **arguments)
-    if not state.exists:
-        raise state.missing()
-    try:
-        lock = state.lock("undo", wait=5)
-    except StateLocked:
-        client = control.connect(state)
-        if client is None:
-            raise
-        return client.request("undo", timeout=None, **arguments)
-    return _alone(lock, config, state.directory, arguments)
-
-
-def _alone(lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any]) -> Iterator[Any]:
-    from mailrules.adapters.store import Store
-    from mailrules.cli.run import end_within
-    from mailrules.house import House
+def _undo(house: House, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     from mailrules.serving import undoer_of
 
-    with lock, Store.open(directory) as store:
-        house = House(config, store)
-        house.begin()
-        end_within(house, 8.0)
-        yield from undoer_of(house, arguments).undo()
+    return undoer_of(house, arguments).undo()
 
 
 # -- for people -----------------------------------------------------------------------------------
