@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.flags import flag_of
+from mailrules.core.actions.reading import check_keys
 from mailrules.core.assigned import assigned, place_of
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.mailbox_name import name_problem
@@ -68,10 +69,7 @@ class Assign(Action):
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:
         before = len(report.problems)
         form = value if isinstance(value, dict) else {"to": value}
-        for name in form:
-            if name not in _KEYS:
-                hint = did_you_mean(str(name), _KEYS) or f" There are: {', '.join(_KEYS)}."
-                report.error((*path, name), f"'assign' has no '{name}'.{hint}", at="key")
+        check_keys(form, _KEYS, key=cls.key, path=path, report=report)
         words = {"by": "round_robin", "with": "keyword"}
         for name, known in (("by", _BY), ("with", _WITH)):
             if name in form and form[name] not in known:

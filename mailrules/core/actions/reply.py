@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
+from mailrules.core.actions.reading import check_keys
 from mailrules.core.answering import return_address, sender_key, why_not_answered
 from mailrules.core.errors import Declined, Path, Report
 from mailrules.core.message import ALL_HEADERS, Fact, Message
 from mailrules.core.recipient import recipient_problem
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe, parse_duration
 
 DEFAULT_SUBJECT = "Auto: {{ message.subject or 'your message' }}"
@@ -68,10 +68,7 @@ class Reply(Action):
             report.error(path, f"'reply' needs a text: 'reply: {{text: I am away.}}'{found}.")
             return None
         before = len(report.problems)
-        for name in value:
-            if name not in _KEYS:
-                hint = did_you_mean(str(name), _KEYS) or f" There are: {', '.join(_KEYS)}."
-                report.error((*path, name), f"'reply' has no '{name}'.{hint}", at="key")
+        check_keys(value, _KEYS, key=cls.key, path=path, report=report)
         text = Template.parse(value["text"], path=(*path, "text"), report=report, context=context)
         if text is not None and not text.source.strip():
             report.error((*path, "text"), "the text of the reply is empty.")

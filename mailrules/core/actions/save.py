@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
+from mailrules.core.actions.reading import check_keys
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
@@ -61,10 +62,7 @@ class Save(Action):
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:
         before = len(report.problems)
         form = value if isinstance(value, dict) else {"to": value}
-        for name in form:
-            if name not in _KEYS:
-                hint = did_you_mean(str(name), _KEYS) or f" There are: {', '.join(_KEYS)}."
-                report.error((*path, name), f"'save' has no '{name}'.{hint}", at="key")
+        check_keys(form, _KEYS, key=cls.key, path=path, report=report)
         where = (*path, "to") if isinstance(value, dict) and "to" in form else path
         to = _directory(form.get("to"), path=where, report=report, context=context)
         what = form.get("what", "attachments")

@@ -8,18 +8,17 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
+from mailrules.core.actions.reading import check_keys
+from mailrules.core.calling import INPUTS, LONGEST_RUN, read_timeout, read_variables
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
 from mailrules.core.template_check import did_you_mean
-from mailrules.core.values import describe, parse_duration
+from mailrules.core.values import describe
 
 ALLOWABLE = ("move", "copy", "flag", "unflag", "label", "assign", "log")
-INPUTS = ("message", "headers", "json", "none")
 LONGEST_ARGUMENT = 32 * 1024
-LONGEST_TIMEOUT = 24 * 3600
 _KEYS = ("run", "input", "timeout", "env", "allow")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ENV_POWER = re.compile(r"PATH|IFS|ENV|BASH_ENV|SHELLOPTS|HOME|(LD|DYLD|PYTHON|PERL|RUBY|NODE|GIT)_?\w*")
 _INTERPRETER = re.compile(r"(ba|da|z|k|c|tc|a|fi)?sh|python[\d.]*|perl|ruby|node|php|lua[\d.]*|g?awk|env")
 _CODE = ("-c", "-e", "-E", "-r", "--eval", "-S")
@@ -83,16 +82,13 @@ class Script(Action):
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:
         before = len(report.problems)
         form = value if isinstance(value, dict) else {"run": value}
-        for name in form:
-            if name not in _KEYS:
-                hint = did_you_mean(str(name), _KEYS) or f" There are: {', '.join(_KEYS)}."
-                report.error((*path, name), f"'script' has no '{name}'.{hint}", at="key")
+        check_keys(form, _KEYS, key=cls.key, path=path, report=report)
         where = (*path, "run") if isinstance(value, dict) and "run" in form else path
         run = _argv(form.get("run"), path=where, report=report, context=context)
         given = form.get("input", "message")
         if given not in INPUTS:
             report.error((*path, "input"), f"expected one of {', '.join(INPUTS)}, found {describe(given)}.")
-        timeout = _timeout(form.get("timeout", "60s"), path=(*path, "timeout"), report=report)
+        timeout = read_timeout(form, default="60s", longest=LONGEST_RUN, path=path, report=report)
         env = _env(form.get("env", {}), path=(*path, "env"), report=report, context=context)
         allow = _allow(form.get("allow", {}), path=(*path, "allow"), report=report)
         if any(p.severity == "error" for p in report.problems[before:]):
@@ -194,36 +190,15 @@ def _placed(template: Template, before: Sequence[Template], *, ended: bool) -> s
     )
 
 
-def _timeout(value: Any, *, path: Path, report: Report) -> float:
-    try:
-        seconds = parse_duration(value).total_seconds()
-    except ValueError as error:
-        report.error(path, str(error))
-        return 60.0
-    if not 0 < seconds <= LONGEST_TIMEOUT:
-        report.error(path, "the timeout must be longer than nothing and at most 1d.")
-    return seconds
-
-
 def _env(value: Any, *, path: Path, report: Report, context: ActionContext) -> dict[str, Template]:
-    if not isinstance(value, dict):
-        report.error(path, f"expected names and values, such as {{TEAM: sales}}, found {describe(value)}.")
-        return {}
     found = {}
-    for name, item in value.items():
-        where = (*path, name)
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            report.error(where, f"'{name}' is not a name for a variable: letters, digits and '_'.", at="key")
-            continue
-        if name.startswith("MAILRULES_"):
-            report.error(where, "names that begin with MAILRULES_ are set by mailrules.", at="key")
-            continue
+    for name, item, where in read_variables(value, path=path, report=report):
         template = Template.parse(item, path=where, report=report, context=context)
         if template is None:
             continue
         if template.tainted and _ENV_POWER.fullmatch(name):
             report.error(where, f"mail may not choose {name}: it decides which programs and code are run.")
-        found[str(name)] = template
+        found[name] = template
     return found
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
+from mailrules.core.actions.reading import check_keys
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
 from mailrules.core.recipient import allowed, pattern_problem, recipient_problem
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe
 
 MOST_RECIPIENTS = 20
@@ -105,7 +105,7 @@ class Forward(_Send):
         before = len(report.problems)
         form = value if isinstance(value, dict) else {"to": value}
         known = ("to", "mode", "subject", "text", "only")
-        _unknown_keys(form, known, key=cls.key, path=path, report=report)
+        check_keys(form, known, key=cls.key, path=path, report=report)
         only = _only(form.get("only"), path=(*path, "only"), report=report) if "only" in form else ()
         where = (*path, "to") if isinstance(value, dict) and "to" in form else path
         to = _recipients(form.get("to"), key=cls.key, only=only, path=where, report=report, context=context)
@@ -208,12 +208,3 @@ def _only(value: Any, *, path: Path, report: Report) -> tuple[str, ...]:
         elif problem := pattern_problem(item):
             report.error(where, problem)
     return tuple(str(item) for item in values if isinstance(item, str))
-
-
-def _unknown_keys(
-    form: Mapping[Any, Any], known: Sequence[str], *, key: str, path: Path, report: Report
-) -> None:
-    for name in form:
-        if name not in known:
-            hint = did_you_mean(str(name), known) or f" There are: {', '.join(known)}."
-            report.error((*path, name), f"'{key}' has no '{name}'.{hint}", at="key")

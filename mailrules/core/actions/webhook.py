@@ -8,17 +8,18 @@ from typing import Any, ClassVar, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
+from mailrules.core.actions.reading import check_keys
+from mailrules.core.calling import read_timeout
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
-from mailrules.core.values import Plain, describe, parse_bool, parse_duration
+from mailrules.core.values import Plain, describe, parse_bool
 from mailrules.core.variables import clean
 
 METHODS = ("POST", "PUT", "PATCH", "GET", "DELETE")
 LONGEST_URL = 8 * 1024
 LONGEST_HEADER = 8 * 1024
-LONGEST_TIMEOUT = 600
+LONGEST_TIMEOUT = "10m"
 _KEYS = ("url", "method", "headers", "json", "timeout", "idempotent", "private")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}", re.ASCII)
 _OURS = frozenset({
@@ -98,10 +99,7 @@ class Webhook(Action):
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:
         before = len(report.problems)
         form = value if isinstance(value, dict) else {"url": value}
-        for name in form:
-            if name not in _KEYS:
-                hint = did_you_mean(str(name), _KEYS) or f" There are: {', '.join(_KEYS)}."
-                report.error((*path, name), f"'webhook' has no '{name}'.{hint}", at="key")
+        check_keys(form, _KEYS, key=cls.key, path=path, report=report)
         where = (*path, "url") if isinstance(value, dict) and "url" in form else path
         url = _url(form.get("url"), path=where, report=report, context=context)
         method = str(form.get("method", "POST")).upper()
@@ -110,7 +108,7 @@ class Webhook(Action):
             report.error((*path, "method"), f"expected one of {', '.join(METHODS)}, found {found}.")
         headers = _headers(form.get("headers", {}), path=(*path, "headers"), report=report, context=context)
         body = _body(form.get("json"), path=(*path, "json"), report=report, context=context, depth=0)
-        timeout = _timeout(form.get("timeout", "30s"), path=(*path, "timeout"), report=report)
+        timeout = read_timeout(form, default="30s", longest=LONGEST_TIMEOUT, path=path, report=report)
         truths = {"idempotent": True, "private": False}
         for name in truths:
             if name in form:
@@ -287,14 +285,3 @@ def _rendered(body: Any, message: Message, context: RenderContext) -> Any:
     if isinstance(body, list):
         return [_rendered(item, message, context) for item in body]
     return body
-
-
-def _timeout(value: Any, *, path: Path, report: Report) -> float:
-    try:
-        seconds = parse_duration(value).total_seconds()
-    except ValueError as error:
-        report.error(path, str(error))
-        return 30.0
-    if not 0 < seconds <= LONGEST_TIMEOUT:
-        report.error(path, "the timeout must be longer than nothing and at most 10m.")
-    return seconds

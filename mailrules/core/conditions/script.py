@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar, Literal, Self, cast
 
+from mailrules.core.calling import INPUTS, LONGEST_RUN, read_timeout, read_variables
 from mailrules.core.conditions.base import Condition, ParseContext, Trace
 from mailrules.core.conditions.reading import as_written, read_scalar, suggest
 from mailrules.core.errors import Path, Report
@@ -18,12 +18,9 @@ from mailrules.core.message import (
     UnknownFact,
     script_fact,
 )
-from mailrules.core.values import describe, parse_duration
+from mailrules.core.values import describe
 
 _KEYS = ("run", "input", "timeout", "env")
-_INPUTS = ("message", "headers", "json", "none")
-_LONGEST_TIMEOUT = 24 * 3600
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 NOT_WITHOUT = "scripts are run only with --scripts"
 NOT_ASKED = "not run: the other conditions decide"
 
@@ -96,9 +93,9 @@ class ScriptCondition(Condition):
         where = (*path, "run") if isinstance(value, dict) and "run" in form else path
         run = _argv(form.get("run"), path=where, report=report)
         given = form.get("input", "message")
-        if given not in _INPUTS:
-            report.error((*path, "input"), f"expected one of {', '.join(_INPUTS)}, found {describe(given)}.")
-        timeout = _timeout(form.get("timeout", "60s"), path=(*path, "timeout"), report=report)
+        if given not in INPUTS:
+            report.error((*path, "input"), f"expected one of {', '.join(INPUTS)}, found {describe(given)}.")
+        timeout = read_timeout(form, default="60s", longest=LONGEST_RUN, path=path, report=report)
         env = _env(form.get("env", {}), path=(*path, "env"), report=report)
         if any(p.severity == "error" for p in report.problems[before:]):
             return None
@@ -147,30 +144,10 @@ def _literal(value: Any, path: Path, report: Report, *, what: str) -> str | None
     return text
 
 
-def _timeout(value: Any, *, path: Path, report: Report) -> float:
-    try:
-        seconds = parse_duration(value).total_seconds()
-    except ValueError as error:
-        report.error(path, str(error))
-        return 60.0
-    if not 0 < seconds <= _LONGEST_TIMEOUT:
-        report.error(path, "the timeout must be longer than nothing and at most 1d.")
-    return seconds
-
-
 def _env(value: Any, *, path: Path, report: Report) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict):
-        report.error(path, f"expected names and values, such as {{TEAM: sales}}, found {describe(value)}.")
-        return ()
     found = []
-    for name, item in value.items():
-        where = (*path, name)
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            report.error(where, f"'{name}' is not a name for a variable: letters, digits and '_'.", at="key")
-        elif name.startswith("MAILRULES_"):
-            report.error(where, "names that begin with MAILRULES_ are set by mailrules.", at="key")
-        else:
-            text = _literal(item, where, report, what=f"'{name}'")
-            if text is not None:
-                found.append((str(name), text))
+    for name, item, where in read_variables(value, path=path, report=report):
+        text = _literal(item, where, report, what=f"'{name}'")
+        if text is not None:
+            found.append((name, text))
     return tuple(found)
