@@ -116,7 +116,7 @@ def beside(
         return identity if identity is not None and identity.identity else None
 
     return (
-        [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", SCHEMES[scheme]],
+        _items(mailbox, scheme),
         ["message-id", "subject", "from"],
         read,
     )
@@ -133,11 +133,14 @@ def _read(mailbox: Mailbox, uids: Iterable[int], scheme: str | None, what: bytes
             if identity is not None:
                 found[uid] = identity
 
-    names = [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", *([SCHEMES[scheme]] if scheme else ())]
-    if "X-GM-EXT-1" in mailbox.connection.capabilities:
-        names.append(b"X-GM-LABELS")
-    stream_items(mailbox, uids, [*names, what], take)
+    stream_items(mailbox, uids, [*_items(mailbox, scheme), what], take)
     return found
+
+
+def _items(mailbox: Mailbox, scheme: str | None) -> list[bytes]:
+    """What is asked beside the header."""
+    labels = [b"X-GM-LABELS"] if "X-GM-EXT-1" in mailbox.connection.capabilities else []
+    return [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", *([SCHEMES[scheme]] if scheme else ()), *labels]
 
 
 def _identity(items: Items, scheme: str | None) -> Identity | None:
