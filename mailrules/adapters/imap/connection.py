@@ -16,10 +16,11 @@ from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.mailbox_status import MailboxStatus, status_of, statuses_of
 from mailrules.adapters.imap.names import Namespaces
 from mailrules.adapters.imap.refusals import LoginRefused, NoSuchMailbox, Refused, failure
+from mailrules.adapters.imap.tls import TlsError
 from mailrules.adapters.imap.tokens import numeral, validity
 from mailrules.adapters.imap.transport import Client, Part, Reply, Take, Usual, Verbatim, astring
 from mailrules.adapters.imap.unasked import Unasked
-from mailrules.adapters.imap.wire import ConnectionLost, Guarded, TlsError
+from mailrules.adapters.imap.wire import ConnectionLost, Guarded
 from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.narrowing import Narrowing

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mailrules.adapters.imap import fetch
+from mailrules.adapters.imap.arguments import refuse_control
 from mailrules.adapters.imap.items import read_fetch
 from mailrules.adapters.imap.outcomes import CHUNK, GONE, failed, refusal
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.tokens import flags as read_flags
 from mailrules.adapters.imap.transport import Reply
-from mailrules.adapters.imap.wire import refuse_control
 from mailrules.core.actions.base import Outcome
 from mailrules.core.uidset import UidSet
 

@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 
 import mailrules
+from mailrules.adapters.imap.arguments import quoted
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import failure
 from mailrules.adapters.imap.tokens import Unreadable, pairs, tokens
 from mailrules.adapters.imap.transport import Client, Reply
-from mailrules.adapters.imap.wire import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mailrules.adapters.imap import fetch, names
+from mailrules.adapters.imap.arguments import refuse_control
 from mailrules.adapters.imap.flagging import answered
 from mailrules.adapters.imap.outcomes import CHUNK, GONE, failed, refusal
 from mailrules.adapters.imap.refusals import throttled
 from mailrules.adapters.imap.tokens import texts
-from mailrules.adapters.imap.wire import refuse_control
 from mailrules.core.actions.base import Outcome
 from mailrules.core.uidset import UidSet
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from mailrules.adapters.imap.framing import Limits
 from mailrules.adapters.imap.refusals import LoginRefused, login_failure
+from mailrules.adapters.imap.tls import Security
 from mailrules.adapters.imap.transport import Client
-from mailrules.adapters.imap.wire import Guarded, Security
+from mailrules.adapters.imap.wire import Guarded
 from mailrules.adapters.oauth import NeedsLogin
 from mailrules.adapters.secret import remember
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from mailrules.adapters.imap.arguments import refuse_control
 from mailrules.adapters.imap.framing import Response
 from mailrules.adapters.imap.tokens import LARGEST, Unreadable, numeral, tokens
 from mailrules.adapters.imap.transport import Part, Verbatim, astring
-from mailrules.adapters.imap.wire import refuse_control
 from mailrules.core.errors import PermanentError
 from mailrules.core.search import And, Everything, Key, Not, Nothing, Or, Search
 from mailrules.core.uidset import UidSet

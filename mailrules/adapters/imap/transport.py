@@ -14,17 +14,10 @@ from dataclasses import dataclass, field
 from imapclient import IMAPClient
 from imapclient.exceptions import LoginError
 
+from mailrules.adapters.imap.arguments import quoted, refuse_control
 from mailrules.adapters.imap.framing import Limits, Response, Several, Status, printable
-from mailrules.adapters.imap.wire import (
-    ConnectionLost,
-    Guarded,
-    Security,
-    TlsError,
-    default_context,
-    quoted,
-    refuse_control,
-    strict,
-)
+from mailrules.adapters.imap.tls import Security, TlsError, default_context, strict
+from mailrules.adapters.imap.wire import ConnectionLost, Guarded
 from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError
 

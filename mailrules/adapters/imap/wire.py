@@ -9,26 +9,29 @@ One owner at a time; only `abort_io` may be called from another thread.
 
 from __future__ import annotations
 
-import functools
 import imaplib
-import ipaddress
 import re
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
+from mailrules.adapters.imap.arguments import quoted, refuse_control
 from mailrules.adapters.imap.deflate import Deflate, Garbled
 from mailrules.adapters.imap.framing import Framer, Limits, OutOfBounds, Response, Several, Status, printable
 from mailrules.adapters.imap.lane import Lane
+from mailrules.adapters.imap.tls import (
+    CONNECT,
+    Security,
+    TlsError,
+    default_context,
+    is_loopback,
+    secured,
+    tune,
+)
 from mailrules.adapters.secret import scrub
 from mailrules.core.errors import PermanentError, TransientError
-
-Security = Literal["tls", "starttls", "none"]
-
-CONNECT = 20.0
-"""Seconds to wait for a server to accept a connection."""
 
 
 class ConnectionLost(TransientError):
@@ -37,26 +40,6 @@ class ConnectionLost(TransientError):
 
 class TooMuch(ConnectionLost):
     """The connection was given up because the server sent more than it may."""
-
-
-class TlsError(PermanentError):
-    """No trustworthy TLS: nothing was sent that an eavesdropper could use."""
-
-
-class ForbiddenArgument(PermanentError):
-    """An argument holds CR, LF or NUL, which no command can carry."""
-
-
-@functools.cache
-def default_context() -> ssl.SSLContext:
-    """Verifies certificate and host name, TLS 1.2 at least. Shared: each costs 0.9 MB and 27 ms."""
-    return strict(ssl.create_default_context())
-
-
-def strict(context: ssl.SSLContext) -> ssl.SSLContext:
-    """At least TLS 1.2."""
-    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-    return context
 
 
 class Guarded(imaplib.IMAP4):
@@ -105,8 +88,8 @@ class Guarded(imaplib.IMAP4):
         except OSError as error:
             raise self.lost(f"can't connect: {error.strerror or error}") from None
         try:
-            _tune(self.sock)
-            self._local = _is_loopback(self.sock)
+            tune(self.sock)
+            self._local = is_loopback(self.sock)
             if self._security == "none" and not self._local:
                 raise PermanentError(
                     f"{host}: `security: none` is only for servers on this machine. Use `tls` or `starttls`."
@@ -168,24 +151,12 @@ class Guarded(imaplib.IMAP4):
     def wrap(self, context: ssl.SSLContext) -> None:
         """Speak TLS from here on. Raises TlsError, or ConnectionLost if the network failed."""
         try:
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
-        except ssl.SSLCertVerificationError as error:
-            self.lost("no trusted certificate")
-            raise TlsError(
-                f"{self.host}:{self.port}: the server's certificate is not trusted: {error.verify_message}. "
-                "Check `host`, or have the certificate mended. If it is of a CA of your own, name "
-                "that CA's file in the environment: SSL_CERT_FILE=/path/to/ca.pem."
-            ) from None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise self.lost(f"the connection ended during the TLS handshake: {error.reason}") from None
-        except ssl.SSLError as error:
-            self.lost("no TLS")
-            raise TlsError(
-                f"{self.host}:{self.port}: no TLS with this server ({error.reason or error}). "
-                "Check `port` and `security`: 993 is tls, 143 is starttls."
-            ) from None
+            self.sock = secured(self.sock, context, host=self.host, port=self.port)
+        except TlsError:
+            self.lost("no trustworthy TLS")
+            raise
         except OSError as error:
-            raise self.lost(f"the connection failed during the TLS handshake: {error}") from None
+            raise self.lost(str(error)) from None
 
     # -- COMPRESS (RFC 4978) ------------------------------------------------------------------------
     @property
@@ -404,40 +375,3 @@ class Guarded(imaplib.IMAP4):
 
 
 _UNTAGGED = re.compile(rb"\* (?:(\d+) )?([A-Za-z][A-Za-z0-9-]*)(?: (.*))?$", re.DOTALL)
-
-
-def quoted(text: str) -> str:
-    """A quoted string (RFC 9051 section 9)."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def refuse_control(value: object) -> None:
-    """Raises ForbiddenArgument if CR, LF or NUL would reach the wire: it would be a second command."""
-    if isinstance(value, str):
-        bad = "\r" in value or "\n" in value or "\0" in value
-    elif isinstance(value, bytes):
-        bad = b"\r" in value or b"\n" in value or b"\0" in value
-    else:
-        return
-    if bad:
-        raise ForbiddenArgument("line breaks and NUL can't be sent to an IMAP server; refused.")
-
-
-def _tune(sock: socket.socket) -> None:
-    """No delay for small writes; find out within minutes that the peer is gone (RELIABILITY section 4)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Keepalive sees a silent peer, the user timeout unacknowledged data. Not every system has them.
-    for name, value in (
-        ("TCP_KEEPIDLE", 60),
-        ("TCP_KEEPINTVL", 15),
-        ("TCP_KEEPCNT", 4),
-        ("TCP_USER_TIMEOUT", 90_000),
-    ):
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _is_loopback(sock: socket.socket) -> bool:
-    return ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback

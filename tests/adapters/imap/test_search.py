@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailrules.adapters.imap.arguments import ForbiddenArgument
 from mailrules.adapters.imap.search import criteria, expression, read_esearch, read_search
 from mailrules.adapters.imap.transport import Verbatim
-from mailrules.adapters.imap.wire import ForbiddenArgument
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.search import And, Everything, Key, Not, Or, Search
 from mailrules.core.uidset import UidSet

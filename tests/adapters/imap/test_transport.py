@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailrules.adapters.imap.arguments import ForbiddenArgument, refuse_control
 from mailrules.adapters.imap.connection import Connection, ConnectionLost, Limits, Login, TlsError
 from mailrules.adapters.imap.transport import Client, Verbatim, astring
-from mailrules.adapters.imap.wire import ForbiddenArgument, TooMuch, refuse_control
+from mailrules.adapters.imap.wire import TooMuch
 from mailrules.core.errors import PermanentError, TransientError
 from tests.adapters.imap.conftest import Connect
 from tests.lab.ca import LabCA

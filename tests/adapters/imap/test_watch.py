@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailrules.adapters.imap.arguments import quoted
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.watch import Watch
-from mailrules.adapters.imap.wire import quoted
 from tests.adapters.imap.conftest import Connect
 from tests.lab.dovecot import Dovecot, message
 from tests.lab.scripted import FULL, ScriptedServer
