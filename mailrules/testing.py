@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mailrules import clock
 from mailrules.core.actions.base import PlannedEffect, RenderContext
 from mailrules.core.decision import (
-    AccountFacts,
     Decision,
-    Deferred,
-    Needs,
-    Situation,
     as_json,
-    explain,
     protectors,
     rules_for,
 )
@@ -24,6 +19,7 @@ from mailrules.core.errors import MailrulesError, PermanentError, RenderError
 from mailrules.core.message import Message, MissingFact, UnknownFact
 from mailrules.core.offline import without_server
 from mailrules.core.rule import Rule
+from mailrules.offline import decide_alone
 
 if TYPE_CHECKING:
     from mailrules.config import Account, Config
@@ -167,23 +163,9 @@ def judge(
         trusted_authserv=tuple(account.trusted_authserv) if account is not None else (),
         asked=asked,
     )
-    facts = AccountFacts(
-        name=name,
-        address=account.address if account is not None else "",
-        addresses=account.addresses if account is not None else (),
-        vars=account.vars if account is not None else {},
-        timezone=config.settings.timezone_name,
-    )
-    situation = Situation(facts, again=rule is not None, dry_run=config.settings.dry_run)
-    rules = _rules(config.rules, name, fixture.mailbox, rule)
     without_server(message, asked)
-    answer = explain(rules, message, situation)
-    while isinstance(answer, Needs):
-        without_server(message, answer.facts)
-        answer = explain(rules, message, situation)
-    if isinstance(answer, Deferred):
-        raise PermanentError(f"the message can't be judged: {answer.reason}.")
-    return message, answer
+    rules = _rules(config.rules, name, fixture.mailbox, rule)
+    return message, decide_alone(message, rules, config=config, account=account, again=rule is not None)
 
 
 def _rules(rules: Sequence[Rule], account: str, mailbox: str, scheduled: str | None) -> tuple[Rule, ...]:

@@ -238,7 +238,7 @@ def _show_difference(result: Result) -> None:
 
 def _show_why(result: Result, *, verbose: bool) -> None:
     """The rules that are not as expected, each condition with what was compared."""
-    from mailrules.cli import explain
+    from mailrules.cli.explained import show
 
     if result.message is None or result.decision is None:
         return
@@ -248,7 +248,7 @@ def _show_why(result: Result, *, verbose: bool) -> None:
         if not outcomes:
             return
         decision = replace(decision, outcomes=outcomes)
-    explain.show(result.message, decision, title="    why", verbose=True)
+    show(result.message, decision, title="    why", verbose=True)
 
 
 def _words(action: Action) -> str:

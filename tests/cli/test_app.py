@@ -273,6 +273,16 @@ def test_completion_knows_the_commands() -> None:
 
 def test_the_table_is_complete() -> None:
     """No command module is forgotten in the table."""
-    frame = {"__init__", "acting", "app", "conversation", "options", "output", "planned", "progress"}
+    frame = {
+        "__init__",
+        "acting",
+        "app",
+        "conversation",
+        "explained",
+        "options",
+        "output",
+        "planned",
+        "progress",
+    }
     modules = {path.stem for path in Path(app.__file__).parent.glob("*.py")} - frame
     assert modules == set(COMMANDS)
