@@ -53,3 +53,19 @@ def test_what_is_cut_off_forgets_no_backlog(tmp_path: Path) -> None:
         assert len(server.box("There").mails) == 1
         program.run("run", "--once")
         assert len(server.box("There").mails) == 2
+
+
+def test_a_destination_that_can_not_be_holds_up_nobody(tmp_path: Path) -> None:
+    """It fails its own message, also where several destinations are asked about at once."""
+    rules = (
+        "  - {name: wrong, when: {subject: wrong}, then: [{move: Lists/a.b}]}\n"
+        "  - {name: right, when: {subject: right}, then: [{move: There}]}\n"
+    )
+    with ScriptedServer(delimiter=".") as server:
+        program = scripted(server, tmp_path, rules)
+        program.run("run", "--once")
+        for n, subject in enumerate(("wrong", "right")):
+            server.box().add(message(n, subject=subject))
+        program.run("run", "--once", status=1)
+        assert {e["rule"]: e["state"] for e in program.log()} == {"wrong": "failed", "right": "done"}
+        assert len(server.box("There").mails) == 1
