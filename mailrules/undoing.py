@@ -255,7 +255,7 @@ class Undoer:
             self.house.discover(account, connection)
             if act:
                 self._finish(account, connection, takings)
-            jobs = self._jobs(account, takings)
+            jobs = self._jobs(account, takings, labels="X-GM-EXT-1" in connection.capabilities)
             sought = [*jobs, *(job.original for job in jobs if job.original is not None)]
             self._look(connection, sought, self._copies())
             trash = connection.special_use().get("\\Trash")
@@ -279,8 +279,11 @@ class Undoer:
             row = fresh.get(taking.row.id, taking.row)
             taking.recorded = Recorded(row, taking.recorded.message_id, taking.recorded.subject)
 
-    def _jobs(self, account: str, takings: Sequence[Taking]) -> list[Job]:
-        """What the journal alone says: one job for each message, leaving out what can't be."""
+    def _jobs(self, account: str, takings: Sequence[Taking], *, labels: bool) -> list[Job]:
+        """What the journal alone says: one job for each message, leaving out what can't be.
+
+        `labels`: the server's mailboxes are labels of the same messages (Gmail).
+        """
         self._history = history = History.of(
             self.house.store.done_to(account, (taking.row.identity for taking in takings))
         )
@@ -296,6 +299,9 @@ class Undoer:
                 there = put(row)
                 if there is None or not there.uid:
                     taking.leave("the server did not say where it put the copy")
+                    continue
+                if labels:  # the trash would take the message itself, out of every mailbox
+                    taking.leave(f"on Gmail it is the message itself: take the label {there.mailbox} off")
                     continue
                 start = there
             thread = history.thread(start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imaplib
+import json
 from pathlib import Path
 
 from tests.lab.dovecot import Dovecot, message
@@ -62,3 +63,19 @@ def test_labels_elsewhere(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
         label, move = sorted(program.log(), key=lambda e: e["id"])
         assert label["state"] == "failed" and "not a Gmail server" in label["detail"]["error"]
         assert move["state"] == "planned"
+
+
+def test_a_copy_on_gmail_is_not_put_into_the_trash(hoodiecrow: Hoodiecrow, tmp_path: Path) -> None:
+    """There a copy is a label, and the trash would take the message itself: undo leaves it, and says why."""
+    where = f"host: 127.0.0.1, port: {hoodiecrow.port}, security: none, username: {USER}"
+    rules = f"accounts:\n  g: {{{where}, password: {{env: GMAIL}}}}\n"
+    rules += "rules:\n  - {name: kept, when: {subject: trip}, then: [{copy: Keep}]}\n"
+    with Program(tmp_path, rules, environment={"GMAIL": PASSWORD}) as program:
+        program.run("run", "--once")
+        with imaplib.IMAP4("127.0.0.1", hoodiecrow.port) as client:
+            client.login(USER, PASSWORD)
+            client.append("INBOX", None, None, message(1, subject="a trip"))
+        program.run("run", "--once")
+        (copy,) = program.log()
+        told, _ = map(json.loads, program.run("undo", str(copy["id"]), "--yes", "--json").stdout.splitlines())
+        assert told["undo"] is None and "label Keep" in told["because"]
