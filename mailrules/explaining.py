@@ -14,7 +14,7 @@ from mailrules.adapters.store import Met
 from mailrules.adapters.store.assigning import Assignments
 from mailrules.asking import NotAsking
 from mailrules.assigning import whose_turn
-from mailrules.core.decision import Decision, as_json, explain
+from mailrules.core.decision import Decision, as_json, explain, rules_explained
 from mailrules.core.errors import PermanentError
 from mailrules.core.message import Message, header_fact
 from mailrules.core.search import Key
@@ -161,7 +161,7 @@ class _Explaining:
             house.judge(
                 account,
                 name,
-                rules=house.rules(account, name),
+                rules=rules_explained(house.config.rules, account, name),
                 situation=house.situation(account, name, again=True),
             ),
             decide=explain,

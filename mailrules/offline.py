@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from mailrules import clock
-from mailrules.core.decision import AccountFacts, Decision, Deferred, Needs, Situation, explain, rules_for
+from mailrules.core.decision import (
+    AccountFacts,
+    Decision,
+    Deferred,
+    Needs,
+    Situation,
+    explain,
+    rules_explained,
+)
 from mailrules.core.errors import PermanentError
 from mailrules.core.headers import decode
 from mailrules.core.message import Fact, Message, Question
@@ -44,7 +52,7 @@ def explain_bytes(
         body_limit=config.settings.body_limit,
         trusted_authserv=account.trusted_authserv if account is not None else (),
     )
-    rules = rules_for(config.rules, name, mailbox)
+    rules = rules_explained(config.rules, name, mailbox)
     without_server(
         message,
         [fact for rule in rules for fact in rule.facts() if not (scripts and fact.kind == "script")],

@@ -99,7 +99,13 @@ def command(
         if common.json:
             output.emit(as_json(message, decision, file=str(file)))
         else:
-            show(message, decision, title=str(file), verbose=common.verbose > 0)
+            show(
+                message,
+                decision,
+                title=str(file),
+                verbose=common.verbose > 0,
+                schedules=_schedules(config),
+            )
     return 1 if failed else 0
 
 
@@ -137,8 +143,13 @@ def _on_server(
             if common.json:
                 output.emit(found.as_json())
             else:
-                show_found(found, verbose=common.verbose > 0)
+                show_found(found, verbose=common.verbose > 0, schedules=_schedules(config))
     return 0
+
+
+def _schedules(config: Config) -> dict[str, str]:
+    """When the rules run that do not look at new mail."""
+    return {r.name: r.schedule.text for r in config.rules if r.schedule is not None and not r.on_new}
 
 
 def as_json(message: Message, decision: Decision, *, file: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mailrules.cli import output
@@ -21,8 +22,16 @@ _LONGEST_ARGUMENT = 70
 _LONGEST_VALUE = 80
 
 
-def show(message: Message, decision: Decision, *, title: str, verbose: bool) -> None:
-    """The tree of rules and conditions, then what would be done."""
+def show(
+    message: Message,
+    decision: Decision,
+    *,
+    title: str,
+    verbose: bool,
+    schedules: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """The tree of rules and conditions, then what would be done. `schedules`: rules that look at no new
+    mail, and when they run."""
     key = message.key
     where = f"{key.account}/{key.mailbox}" if key.account != "-" else key.mailbox
     output.line([(title, "bold"), (f"  as in {where}", "dim")])
@@ -31,20 +40,26 @@ def show(message: Message, decision: Decision, *, title: str, verbose: bool) -> 
         if text:
             output.line([(f"  {name}: ", "dim"), (cut(text, 200), None)])
     for outcome in decision.outcomes:
-        _show_rule(outcome, verbose=verbose)
+        _show_rule(outcome, verbose=verbose, schedule=schedules.get(outcome.rule))
     _show_actions(decision)
     if message.has(_body_fact()) and getattr(message.facts[_body_fact()], "cut", False):
         output.line([("  only the first part of the text was judged (settings.body_limit)", "yellow")])
     output.line([("", None)])
 
 
-def show_found(found: Explained, *, verbose: bool) -> None:
+def show_found(found: Explained, *, verbose: bool, schedules: Mapping[str, str]) -> None:
     """What the log says of a message, the oldest first, then what the rules say now."""
     for then in found.then:
         _show_then(found, then, verbose=verbose)
     if found.message is not None and found.decision is not None:
         now = ", now" if found.then else ""
-        show(found.message, found.decision, title=f"UID {found.uid}{now}", verbose=verbose)
+        show(
+            found.message,
+            found.decision,
+            title=f"UID {found.uid}{now}",
+            verbose=verbose,
+            schedules=schedules,
+        )
         if not found.watched:
             output.say(f"  ({found.mailbox} is not watched: rules act there only by `apply`)", style="dim")
     else:
@@ -91,7 +106,7 @@ def _show_then(found: Explained, then: Then, *, verbose: bool) -> None:
     output.line([("", None)])
 
 
-def _show_rule(outcome: RuleOutcome, *, verbose: bool) -> None:
+def _show_rule(outcome: RuleOutcome, *, verbose: bool, schedule: str | None = None) -> None:
     words = {
         "stop": "not reached", "left": "not reached", "disabled": "disabled", "paused": "matches, paused",
         "failed": "matches, but fails",
@@ -99,6 +114,8 @@ def _show_rule(outcome: RuleOutcome, *, verbose: bool) -> None:
     }  # fmt: skip
     matched = outcome.matched
     said = words.get(outcome.reason or "", "matches" if matched else "does not match")
+    if schedule is not None and matched and not outcome.reason:
+        said = f"matches; it acts on its schedule ({schedule})"
     because = f": {outcome.because}" if outcome.because else ""
     sign, style = _sign(matched)
     short = outcome.reason in ("stop", "left", "disabled", "paused")

@@ -115,6 +115,16 @@ def rules_for(
     )
 
 
+def rules_explained(rules: Sequence[Rule], account: str, mailbox: str) -> tuple[Rule, ...]:
+    """The rules that `explain` tells of, in file order: those for new mail, and the scheduled ones, which
+    say whether they match and do nothing, since new mail does not meet them."""
+    new = {rule.name for rule in rules_for(rules, account, mailbox)}
+    return tuple(
+        rule if rule.name in new else replace(rule, then=(), stop=False, dry_run=True)
+        for rule in rules_for(rules, account, mailbox, scheduled=True)
+    )
+
+
 def protectors(rules: Iterable[Rule], rule: Rule, account: str, mailbox: str) -> tuple[Rule, ...]:
     """The earlier rules that keep mail from a scheduled one: enabled, unscheduled, and they `stop`.
 

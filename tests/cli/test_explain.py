@@ -130,6 +130,34 @@ def test_what_only_a_server_knows_is_unknown(files: Path, capsys: pytest.Capture
     assert (server["matched"], server["reason"]) == (None, "unknown")
 
 
+def test_a_scheduled_rule_says_whether_it_matches(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in its place with its conditions; it does nothing, since new mail does not meet it."""
+    (files / "rules.yaml").write_text(
+        """
+rules:
+  - {name: old, schedule: {every: 1h}, when: {subject: hello}, then: [trash], stop: true}
+  - {name: other, schedule: {cron: "0 3 * * mon"}, when: {subject: else}, then: [trash]}
+  - {name: server, schedule: {every: 1d}, when: {search: UNSEEN}, then: [trash]}
+  - {name: both, schedule: {every: 1d}, on_new: true, when: {subject: hello}, then: [{mark: read}]}
+  - {name: last, when: always, then: [archive]}
+  - {name: late, schedule: {every: 1d}, when: always, then: [trash]}
+"""
+    )
+    (one,) = explained(capsys, "plain.eml")
+    assert [(rule["name"], rule["matched"], rule["reason"]) for rule in one["rules"]] == [
+        ("old", True, None), ("other", False, None), ("server", None, "unknown"), ("both", True, None),
+        ("last", True, None), ("late", None, "left"),
+    ]  # fmt: skip
+    assert one["rules"][0]["conditions"][0]["value"] == "hello"
+    assert [(action["rule"], action["action"]) for action in one["actions"]] == [
+        ("both", "flag"), ("last", "archive"),
+    ]  # fmt: skip
+    assert main(["explain", "plain.eml"]) == 0
+    out = capsys.readouterr().out
+    assert "old  matches; it acts on its schedule (every 1h)" in out
+    assert "both  matches\n" in out
+
+
 def test_several_files_and_standard_input(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
