@@ -120,3 +120,6 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     """`mailrules schema` prints it."""
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == file_schema()
+    assert main(["schema", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == file_schema()

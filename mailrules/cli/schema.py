@@ -17,5 +17,5 @@ def command(common: Common) -> int:
 
     Example: mailrules schema > rules.schema.json
     """
-    sys.stdout.write(json.dumps(file_schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(file_schema(), indent=None if common.json else 2) + "\n")
     return 0
