@@ -8,6 +8,7 @@ much. Pausing comes before writing: a crash in between ends paused, and is done 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -169,7 +170,7 @@ class Baseline:
         where = f"{self.account}/{self.mailbox.name}"
         words = (
             f"{why}, and {count} of its {total} messages would be sent on or handed to a script: "
-            f"look at what is held, then `mailrules resume {where}`, or skip it"
+            f"look at what is held, then `mailrules resume {shlex.quote(where)}`, or skip it"
         )
         self.store.pause(f"mailbox:{where}", reason=words, at=clock.now())
         log.error("%s is paused: %s", where, words)

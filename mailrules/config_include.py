@@ -132,7 +132,7 @@ class Assembly:
         found = sorted(glob.glob(pattern, root_dir=item.source.directory, recursive=True))  # noqa: PTH207
         paths = [path for name in found if (path := item.source.directory / name).is_file()]
         if not paths:
-            message = f"no file matches '{pattern}' in {item.source.directory}. Check the pattern."
+            message = f"no file matches '{pattern}'. Check the pattern: it is relative to this file."
             self.found.append((item.place, message, "warning"))
         known = {_real(path) for path in self.paths}
         for path in paths:

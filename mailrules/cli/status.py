@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from mailrules.cli import output
@@ -135,7 +136,7 @@ def _next_run(rule: dict[str, Any]) -> object:
 def _decisions(status: dict[str, Any]) -> None:
     for pause in status["paused"]:
         name = "everything" if pause["target"] == "*" else pause["target"].replace(":", " ", 1)
-        word = "--all" if pause["target"] == "*" else pause["target"].partition(":")[2]
+        word = "--all" if pause["target"] == "*" else shlex.quote(pause["target"].partition(":")[2])
         output.say("")
         output.say(
             f"Paused: {name} since {output.moment(pause['since'])} ({pause['reason']}).", style="yellow"

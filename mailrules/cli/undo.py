@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -155,7 +156,7 @@ def _show(
     for rule in result["returning"]:
         output.note(
             f"Rule '{rule}' acts again on what is put back (on_return: apply). "
-            f"`mailrules pause {rule}` stops it.",
+            f"`mailrules pause {shlex.quote(rule)}` stops it.",
             style="yellow",
         )
     return result

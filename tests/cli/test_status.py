@@ -93,6 +93,14 @@ def test_words_say_what_to_do(state: Path, capsys: Capture) -> None:
         assert part in words
 
 
+def test_the_next_step_can_be_typed(state: Path, capsys: Capture) -> None:
+    """A name with blanks in it is quoted as shells want it."""
+    with Store.open(state) as store:
+        store.pause("rule:all away", reason="too much", at=at())
+    assert main(["status", "--state", str(state)]) == 0
+    assert "mailrules resume 'all away'" in capsys.readouterr().out
+
+
 def test_quarantine_is_shown(state: Path, capsys: Capture) -> None:
     """Messages that kept failing are listed until somebody deals with them."""
     with Store.open(state) as store:

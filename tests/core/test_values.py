@@ -87,4 +87,6 @@ def test_text_stays_what_was_written() -> None:
 
 def test_values_are_described_in_the_words_of_the_file() -> None:
     """For error messages."""
-    assert [describe(v) for v in (None, {}, [], "x")] == ["nothing", "a mapping", "a list", "'x'"]
+    assert [describe(v) for v in (None, {"a": 1}, {}, [1], [], "x")] == [
+        "nothing", "a mapping", "an empty mapping", "a list", "an empty list", "'x'",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -269,9 +270,10 @@ class Desk(Journal):
                 stopped = covering(row.rule, row.account, row.mailbox, row.action) & paused
                 if row.state == "held" and stopped:
                     name = sorted(stopped)[0]
+                    word = "--all" if name == "*" else shlex.quote(name.partition(":")[2])
                     raise PermanentError(
                         f"effect {row.id} is held because {in_words(name)} is paused. "
-                        f"`mailrules resume {'--all' if name == '*' else name.partition(':')[2]}` lets it go."
+                        f"`mailrules resume {word}` lets it go."
                     )
             for row in rows:
                 values: dict[str, Any] = {"tries": 0, "next_try": None, "ended_at": None}

@@ -73,7 +73,10 @@ def test_the_long_form() -> None:
     ("when", "words"),
     [
         ("script: ./ask.sh", "expected a list"),
-        ("script: []", "expected a list"),
+        (
+            "script: []",
+            "expected a list, such as [./is-known.sh, --quiet]: no shell reads it. Found an empty list",
+        ),
         ("script: {input: json}", "expected a list"),
         ("script: {run: [x], inputs: json}", "Did you mean 'input'"),
         ("script: {run: [x], input: body}", "expected one of"),
