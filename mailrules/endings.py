@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from mailrules import clock
-from mailrules.adapters.store import EffectRow, Fenced, State, Store
+from mailrules.adapters.store import EffectRow, Fenced, State, Store, StoreError
 from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.assigned import is_assigned
+from mailrules.core.errors import TransientError
 from mailrules.core.retry import OUTAGE, next_try
 from mailrules.recovery import MOVES
 from mailrules.turns import hand_of
@@ -65,6 +66,27 @@ class Endings:
         for row in by_state["later"]:
             if _wait(row, outcomes[row.id]) is None:
                 self._give_up(row, outcomes[row.id], at)
+
+    def end_one(self, row: EffectRow, outcome: Outcome) -> None:
+        """`end` of one."""
+        self.end([row], {row.id: outcome})
+
+    def put_off(self, rows: Sequence[EffectRow], error: TransientError, *, alive: bool) -> None:
+        """What failed for these alone is tried again later, and the others go on.
+
+        A lost connection (not `alive`), a journal that can't be written, and a server that asks for
+        patience concern everything: those are raised.
+        """
+        if not alive or isinstance(error, StoreError | Fenced) or error.retry_after:
+            raise error
+        self.end(rows, {row.id: Outcome("later", {"error": str(error)}) for row in rows})
+
+    def let_go(self, row: EffectRow) -> None:
+        """It is in hand no more, and stays where it is in the journal."""
+        try:
+            self.store.let_go(self.account, self.mailbox, hand_of(row))
+        except StoreError as error:
+            log.error("%s", error)  # the next start only takes more care than it needs to
 
     def hold(self, rows: Sequence[EffectRow]) -> list[EffectRow]:
         """Effects that a pause covers are held; gives the others that are ours still."""

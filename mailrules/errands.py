@@ -106,6 +106,8 @@ class Errands:
             attended = False
             try:
                 attended = work()
+            except Exception:  # a bug, and the pool would keep it to itself
+                log.exception("%s/%s uid=%d effect %d", message.account, message.mailbox, message.uid, effect)
             finally:
                 with self._lock:
                     del self._under_way[effect]

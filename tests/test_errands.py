@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from mailrules.core.message import MessageKey
 from mailrules.errands import MOST_OF_ACCOUNT, Errands, Returns
 
@@ -39,8 +41,8 @@ def test_an_effect_is_under_way_until_its_end_is_written() -> None:
     assert errands.wait(10) and not errands.under_way()
 
 
-def test_who_is_told_when_nobody_waits() -> None:
-    """An errand that ends unattended, or breaks, wakes its account; an attended one does not."""
+def test_who_is_told_when_nobody_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """An errand that ends unattended, or breaks, wakes its account; an attended one does not. Bugs show."""
     told: list[str] = []
     errands = Errands(left_alone=told.append)
 
@@ -51,6 +53,7 @@ def test_who_is_told_when_nobody_waits() -> None:
         assert errands.place(account) and errands.start(1, key(account), work)
         assert errands.wait(10)
     assert sorted(told) == ["alone", "broken"]
+    assert "broken/INBOX uid=1 effect 1" in caplog.text and "a bug" in caplog.text
 
 
 def test_nothing_comes_back_to_who_has_left() -> None:
