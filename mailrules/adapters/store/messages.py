@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import case, literal_column
+
 from mailrules.adapters.store.bulk import as_json, moment
 from mailrules.adapters.store.rows import Identity
 from mailrules.adapters.store.schema import clean, message, signed
@@ -13,8 +15,14 @@ from mailrules.adapters.store.upsert import upsert_statement
 _TELLING = (
     "identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at",
 )  # fmt: skip
-TOLD = upsert_statement(message, _TELLING)
-"""For `execute_many`, with rows of `message_row`."""
+_WAITING: Any = literal_column("'waiting'")
+TOLD = upsert_statement(
+    message,
+    _TELLING,
+    instead={"state": case((message.c.state == _WAITING, _WAITING), else_=literal_column("excluded.state"))},
+)
+"""For `execute_many`, with rows of `message_row`. What waits to be judged waits on, whoever acted on it
+meanwhile: `mailboxes.settle` says when it is judged."""
 
 
 def message_row(uid: int, told: Identity, place: Mapping[str, Any], stamp: int | None) -> dict[str, Any]:

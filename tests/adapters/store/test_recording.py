@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from mailrules.adapters.store import Store
+from mailrules.core.uidset import UidSet
 
-from .journal_words import at, decided, forward, record
+from .journal_words import at, baseline, decided, flag, forward, record
 
 
 def test_once_also_in_two_mailboxes_at_once(store: Store) -> None:
@@ -63,3 +64,16 @@ def test_again_asks_for_one_more(store: Store, way: tuple[str, ...], more: int) 
     rows = record(store, one, kind="apply", again=True)
     assert len(rows) == more
     assert all(new.effect_key != row.effect_key for new in rows)
+
+
+def test_what_waits_to_be_judged_waits_on(store: Store) -> None:
+    """A message that could not be judged yet, and that some rules are applied to, is still to be judged."""
+    baseline(store)
+    store.defer("work", "INBOX", 7, 1, reason="no answer", at=at(1))
+    run = store.start_run(account="work", mailbox="INBOX", kind="apply", rules_hash="h", at=at(2))
+    these = [decided(1, flag())]
+    store.record(run, "work", "INBOX", 7, these, judged=UidSet(), high_uid=0, at=at(2))
+    assert store.deferred("work", "INBOX", 7).keys() == {1}
+    store.record(run, "work", "INBOX", 7, these, judged=UidSet([1]), high_uid=0, at=at(3))
+    assert store.deferred("work", "INBOX", 7) == {}
+    assert 1 in store.judged("work", "INBOX")
