@@ -68,6 +68,7 @@ class Summary:
     rules: Counter[str] = field(default_factory=Counter)
     effects: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    runs: list[int] = field(default_factory=list)  # of the run log, that did it
     deferred: int = 0
     braked: list[str] = field(default_factory=list)
     created: Counter[tuple[str, str]] = field(default_factory=Counter)  # (account, mailbox) -> messages

@@ -389,6 +389,7 @@ class Planner:
             detail=detail,
         )
         self._first_run = self._first_run or run
+        self.summary.runs.append(run)
         done = matched = 0
         states: Counter[str] = Counter()
         try:

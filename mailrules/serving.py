@@ -34,6 +34,7 @@ def register(server: ControlServer, service: Service) -> None:
     server.register("resume", resume)
     server.register("status", lambda _: operations.status(house.store, live=live(service)))
     server.register("reload", lambda _: service.reload())
+    server.register("rules", lambda _: {"rules_hash": house.config.text_hash})
     server.register("apply", lambda arguments: apply(house, arguments))
     server.register("undo", lambda arguments: undoer_of(house, arguments).undo())
 
@@ -126,6 +127,7 @@ def as_events(
         "result": {
             "summary": summary.as_json(),
             "states": dict(summary.states),
+            "runs": list(summary.runs),
             "deferred": summary.deferred,
             "braked": summary.braked,
             "brakes": planner.forecast.lines(),

@@ -65,6 +65,7 @@ def command(
     A plan that was kept, and nothing else: mailrules apply monday.plan
     """
     config = common.load()
+    _same_rules(common, config)
     if plan is not None:
         if rule or mailbox or since or account or scheduled or again:
             raise typer.BadParameter("a kept plan says itself what is done to which mail.", param_hint="FILE")
@@ -85,10 +86,27 @@ def command(
             output.say("Stopped. Nothing was changed.")
             return INTERRUPTED
         say_result(planned, did=False)
+        if planned["dry"]:
+            output.say("All of it is a dry run: only the log will have it.", style="dim")
         if not planned["summary"]["matched"] or not _agreed():
             output.say("Nothing was changed.")
             return _status(planned)
         return _do(common, config, file, "what was shown", over_brakes=over_brakes, again="mailrules apply")
+
+
+def _same_rules(common: Common, config: Config) -> None:
+    """A running worker acts by the rules that it has read. Raises PermanentError if the file has others."""
+    from mailrules import control
+    from mailrules.core.errors import PermanentError
+
+    client = control.connect(common.locate(config))
+    if client is None:
+        return
+    for event in client.request("rules"):
+        if event["rules_hash"] != config.text_hash:
+            raise PermanentError(
+                f"the running worker has other rules than {config.path}. `mailrules reload` has it read them."
+            )
 
 
 def _nobody_to_ask(common: Common) -> bool:
@@ -173,7 +191,10 @@ def _end(common: Common, result: Mapping[str, Any], again: str, *, kept: bool = 
         )
         return INTERRUPTED
     if not common.json and result["states"]:
-        output.say("`mailrules log` has every one of them.", style="dim")
+        undo = ""
+        if result["states"].get("done") and len(result["runs"]) == 1:
+            undo = f", `mailrules undo --run {result['runs'][0]}` takes them back"
+        output.say(f"`mailrules log` has them all{undo}.", style="dim")
     return _status(result)
 
 

@@ -153,9 +153,10 @@ def say_result(result: Mapping[str, Any], *, did: bool, kept: bool = False) -> N
         output.say(f"{messages} looked at, {summary['matched']} matched.")
     counted = result["states"] if did else summary["effects"]
     if counted:
+        said = {"would": "would be done (dry run)"} if did else {}
         output.say(
             ("Effects: " if did else "Would do: ")
-            + ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+            + ", ".join(f"{count} {said.get(name, name)}" for name, count in sorted(counted.items()))
             + "."
         )
     if result["deferred"]:

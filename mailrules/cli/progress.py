@@ -9,8 +9,8 @@ from mailrules.cli import output
 from mailrules.core.safe import cut
 
 NOTHING: dict[str, Any] = {
-    "summary": {"messages": 0, "matched": 0, "rules": {}, "effects": {}}, "states": {}, "deferred": 0,
-    "braked": [], "brakes": [], "created": [], "errors": [], "passing": False, "stopped": True,
+    "summary": {"messages": 0, "matched": 0, "rules": {}, "effects": {}}, "states": {}, "runs": [],
+    "deferred": 0, "braked": [], "brakes": [], "created": [], "errors": [], "passing": False, "stopped": True,
 }  # fmt: skip
 """The result of what was cut off before it gave one."""
 

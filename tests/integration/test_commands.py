@@ -118,6 +118,22 @@ def test_apply_goes_through_the_running_worker(dovecot: Dovecot, user: str, prog
         assert program.stop() == 0
 
 
+def test_apply_needs_the_rules_that_the_worker_has(dovecot: Dovecot, user: str, program: Program) -> None:
+    """An edited file that the worker has not read yet: nothing is done by rules that the file has not."""
+    dovecot.append(user, message(subject="invoice"))
+    with program:
+        program.start()
+        program.wait_for("watched from now on")
+        program.config.write_text(program.config.read_text() + "# edited\n")
+        said = program.run("apply", "--yes", status=1).stderr
+        assert "the running worker has other rules than" in said and "mailrules reload" in said
+        assert len(messages(dovecot, user, "INBOX")) == 1
+        program.run("reload")
+        program.run("apply", "--yes")
+        assert len(messages(dovecot, user, "Accounting")) == 1
+        assert program.stop() == 0
+
+
 def test_apply_has_a_brake(dovecot: Dovecot, user: str, program: Program) -> None:
     """`apply` does not empty more than half of a mailbox of over 100 messages unless told so."""
     dovecot.append(user, [message(n, subject="invoice" if n % 3 else "hello") for n in range(120)])
