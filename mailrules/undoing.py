@@ -4,8 +4,8 @@
 
     chosen = store.recorded(…)          the effects that are meant
     jobs                                one for each message, by the journal (`inverse.py`)
-    look                                where each message is now, and its flags: one FETCH a mailbox
-    settle                              what is to be done, and why some things are left as they are
+    look                                where each message is now, and its flags (`whereabouts.py`)
+    settle                              what is to be done, and why some is left as it is (`settling.py`)
     store.plan_undo, perform            as all effects: planned → intent → done, in sets, leaving last
 
 Copies go first, while their originals are proven where they are.
@@ -14,7 +14,7 @@ Copies go first, while their originals are proven where they are.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,31 +22,27 @@ from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
-from mailrules.adapters.imap.identity import Identity
-from mailrules.adapters.store import TURNS, EffectRow, LogQuery, PlannedUndo, Recorded
+from mailrules.adapters.store import EffectRow, LogQuery, Recorded
 from mailrules.core.decision import rules_for
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.house import House
 from mailrules.inverse import (
-    OPPOSITE,
     History,
     Place,
-    Thread,
     nothing,
     place_of,
     put,
-    turned_back,
     why_not,
 )
 from mailrules.planning import NoSuchName
-from mailrules.recovery import MOVES
+from mailrules.settling import Settlement
+from mailrules.takings import Job, Taking
+from mailrules.whereabouts import look
 
 TOGETHER = 2500
 """Messages whose undo is recorded, then done together."""
 PIECE = 500
 """Messages of one transaction."""
-FEW = 20
-"""So many messages are searched for one by one; for more, a mailbox is read through."""
 
 Event = dict[str, Any]
 
@@ -75,73 +71,6 @@ class UndoSelection:
             since=self.since, until=self.until, rules=self.rules, accounts=self.accounts,
             mailboxes=self.mailboxes, message_id=self.message_id, run=self.run, ids=self.ids,
         )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Taking:
-    """One effect that is to be taken back, and what came of it."""
-
-    recorded: Recorded
-    because: str = ""  # why not, or not all of it
-    action: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    at: Place | None = None
-    undo: int | None = None  # the effect that takes it back
-    state: str | None = None
-
-    @property
-    def row(self) -> EffectRow:
-        return self.recorded.row
-
-    def leave(self, because: str) -> None:
-        self.because = "; ".join(filter(None, (self.because, because)))
-
-    def will(self, action: str, arguments: Mapping[str, Any], at: Place) -> None:
-        self.action, self.arguments, self.at, self.state = action, arguments, at, "would"
-
-    def as_json(self) -> Event:
-        row = self.row
-        undo = None
-        if self.action and self.at is not None:
-            undo = {
-                "id": self.undo, "mailbox": self.at.mailbox, "uid": self.at.uid, "action": self.action,
-                "arguments": dict(self.arguments), "state": self.state,
-            }  # fmt: skip
-        return {
-            "id": row.id,
-            "account": row.account,
-            "mailbox": row.mailbox,
-            "uid": row.uid,
-            "message_id": self.recorded.message_id,
-            "subject": self.recorded.subject,
-            "rule": row.rule or None,
-            "action": row.action,
-            "arguments": dict(row.arguments),
-            "undo": undo,
-            "because": self.because or None,
-        }
-
-
-@dataclass(slots=True)
-class Job:
-    """One message, and what is to be taken back of what was done to it."""
-
-    identity: str
-    thread: Thread
-    takings: list[Taking] = field(default_factory=list)
-    copy: bool = False  # it is a copy that we made
-    original: Job | None = None  # of a copy
-    at: Place | None = None
-    known: Identity | None = None
-    by_hand: bool = False  # it is elsewhere than where we put it
-    plans: list[tuple[PlannedUndo, list[Taking]]] = field(default_factory=list)
-
-    def leave(self, because: str) -> None:
-        for taking in self.takings:
-            taking.leave(because)
-
-    def found(self, at: Place, known: Identity, *, by_hand: bool = False) -> None:
-        self.at, self.known, self.by_hand = at, known, by_hand
 
 
 @dataclass(slots=True)
@@ -255,12 +184,13 @@ class Undoer:
             self.house.discover(account, connection)
             if act:
                 self._finish(account, connection, takings)
-            jobs = self._jobs(account, takings, labels="X-GM-EXT-1" in connection.capabilities)
+            jobs, history = self._jobs(account, takings, labels="X-GM-EXT-1" in connection.capabilities)
             sought = [*jobs, *(job.original for job in jobs if job.original is not None)]
-            self._look(connection, sought, self._copies())
+            look(connection, sought, _copies(history))
             trash = connection.special_use().get("\\Trash")
+            settlement = Settlement(history, trash, self.selection.force)
             for job in jobs:
-                self._settle(job, trash)
+                settlement.settle(job)
             if act:
                 yield from self._do(account, connection, jobs, alone=alone)
         finally:
@@ -279,14 +209,12 @@ class Undoer:
             row = fresh.get(taking.row.id, taking.row)
             taking.recorded = Recorded(row, taking.recorded.message_id, taking.recorded.subject)
 
-    def _jobs(self, account: str, takings: Sequence[Taking], *, labels: bool) -> list[Job]:
+    def _jobs(self, account: str, takings: Sequence[Taking], *, labels: bool) -> tuple[list[Job], History]:
         """What the journal alone says: one job for each message, leaving out what can't be.
 
         `labels`: the server's mailboxes are labels of the same messages (Gmail).
         """
-        self._history = history = History.of(
-            self.house.store.done_to(account, (taking.row.identity for taking in takings))
-        )
+        history = History.of(self.house.store.done_to(account, (taking.row.identity for taking in takings)))
         jobs: dict[tuple[Place, str, bool], Job] = {}
         for taking in takings:
             row = taking.row
@@ -312,175 +240,7 @@ class Undoer:
             if copied:
                 job.original = Job(row.identity, history.thread(place_of(row)))
             job.takings.append(taking)
-        return list(jobs.values())
-
-    def _copies(self) -> set[Place]:
-        """Where copies are that we made: the same message by identity, but not the one."""
-        history = self._history
-        return {
-            history.thread(there).end
-            for row in history.rows.values()
-            if row.action == "copy" and row.state == "done" and (there := put(row)) is not None
-        }
-
-    # -- looking ----------------------------------------------------------------------------------
-    def _look(self, connection: Connection, jobs: Sequence[Job], copies: set[Place]) -> None:
-        """Find each message: where the journal says, else by its identity wherever it is."""
-        by_mailbox: dict[str, list[Job]] = defaultdict(list)
-        for job in jobs:
-            by_mailbox[job.thread.end.mailbox].append(job)
-        for name, those in by_mailbox.items():
-            self._look_there(connection, name, those)
-        lost = [job for job in jobs if job.at is None]
-        if lost:
-            expected = {job.at for job in jobs if job.at is not None} | copies
-            self._search(connection, lost, expected)
-
-    def _look_there(self, connection: Connection, name: str, jobs: Sequence[Job]) -> None:
-        try:
-            box = connection.select(name, read_only=True)
-        except PermanentError:
-            return
-        same = [job for job in jobs if job.thread.end.uidvalidity == box.uidvalidity]
-        told = box.identities(sorted({job.thread.end.uid for job in same if job.thread.end.uid}))
-        for job in same:
-            known = told.get(job.thread.end.uid)
-            if known is not None and known.identity == job.identity:
-                job.found(job.thread.end, known)
-
-    def _search(self, connection: Connection, lost: Sequence[Job], expected: set[Place]) -> None:
-        """By identity, first in the mailboxes that the journal knows of, then in all."""
-        near = {place.mailbox for job in lost for place in job.thread.places}
-        listed = connection.mailboxes()
-        everything = connection.special_use().get("\\All")  # a view of the others, on Gmail
-        others = [info.name for info in listed if info.selectable and info.name != everything]
-        others += [everything] if everything else []
-        hits: dict[str, list[tuple[Place, Identity]]] = defaultdict(list)
-        wanted = {job.identity for job in lost}
-        for name in (*sorted(near), *(name for name in others if name not in near)):
-            try:
-                box = connection.select(name, read_only=True)
-            except PermanentError:
-                continue
-            if len(wanted) <= FEW and not any(identity.startswith("sha256:") for identity in wanted):
-                uids = sorted({uid for identity in wanted for uid in box.find(identity)})
-            else:
-                uids = box.uids()
-            for uid, known in box.identities(uids).items():
-                place = Place(name, box.uidvalidity, uid)
-                if known.identity in wanted and place not in expected:
-                    hits[known.identity].append((place, known))
-            if name not in near:
-                wanted -= hits.keys()  # found: no need to look everywhere
-            if not wanted:
-                break
-        for job in lost:
-            self._recognise(job, hits.get(job.identity, []))
-
-    def _recognise(self, job: Job, hits: Sequence[tuple[Place, Identity]]) -> None:
-        end = job.thread.end
-        home = [hit for hit in hits if hit[0].mailbox == end.mailbox]
-        if len(home) == len(hits) == 1:  # the server did not say its UID, or it has another one by now
-            job.found(*home[0])
-        elif len(hits) == 1 and not job.copy:
-            job.found(*hits[0], by_hand=True)
-        elif hits and not job.copy:
-            where = ", ".join(sorted({place.mailbox for place, _ in hits}))
-            job.leave(f"it is not where it was put, and there is more than one like it ({where})")
-        else:
-            job.leave("it is not where it was put, and nowhere else")
-
-    # -- what is to be done -----------------------------------------------------------------------
-    def _settle(self, job: Job, trash: str | None) -> None:
-        if job.at is None or job.known is None:
-            return
-        if job.copy:
-            self._settle_copy(job, trash)
-            return
-        moves = [t for t in job.takings if t.row.verb in MOVES]
-        flags = [t for t in job.takings if t.row.verb in OPPOSITE]
-        if job.by_hand and not self.selection.force:
-            home = moves and job.at.mailbox == moves[0].row.mailbox
-            words = f"it is back in {job.at.mailbox}" if home else f"it was moved on to {job.at.mailbox}"
-            job.leave(f"{words} by somebody since; --force takes it back all the same")
-            return
-        if moves and not self._may_move(job, moves):
-            moves = []
-        self._turn_flags(job, flags)
-        if moves:
-            self._move_back(job, moves)
-
-    def _may_move(self, job: Job, moves: Sequence[Taking]) -> bool:
-        """Whether nothing else has moved it on since."""
-        if self.selection.force:
-            return True
-        chosen = {taking.row.id for taking in moves}
-        for taking in moves:
-            since = self._history.later(taking.row, job.thread, chosen, MOVES)
-            if since:
-                for each in moves:
-                    each.leave(f"effect {since[-1].id} has moved it on since; --force takes it back")
-                return False
-        return True
-
-    def _move_back(self, job: Job, moves: Sequence[Taking]) -> None:
-        """All the moves at once, to where the first of them took it from."""
-        assert job.at is not None and job.known is not None
-        first = next((t for row in job.thread.path for t in moves if t.row.id == row.id), moves[0])
-        home = first.row.mailbox
-        if job.at.mailbox == home:
-            for taking in moves:
-                taking.leave(f"it is in {home} already")
-            return
-        also = tuple(taking.row.id for taking in moves if taking is not first)
-        arguments = {"mailbox": home}
-        for taking in moves:
-            taking.will("move", arguments, job.at)
-        undo = PlannedUndo(job.at.uid, job.known, first.row, "move", arguments, leaves=True, also=also)
-        job.plans.append((undo, list(moves)))
-
-    def _turn_flags(self, job: Job, takings: Sequence[Taking]) -> None:
-        assert job.at is not None and job.known is not None
-        now = {
-            "flags": {flag.lower() for flag in job.known.flags},
-            "labels": {label.lower() for label in job.known.labels},
-        }
-        chosen = {taking.row.id for taking in takings}
-        for taking in sorted(takings, key=lambda t: self._history.place(t.row), reverse=True):
-            row = taking.row
-            later = self._history.later(row, job.thread, chosen, OPPOSITE)
-            turned = turned_back(row, now[TURNS[row.verb]], later, force=self.selection.force)
-            for because in turned.because:
-                taking.leave(because)
-            if turned.flags:
-                arguments = {TURNS[row.verb]: list(turned.flags)}
-                taking.will(OPPOSITE[row.verb], arguments, job.at)
-                undo = PlannedUndo(job.at.uid, job.known, row, OPPOSITE[row.verb], arguments, leaves=False)
-                job.plans.append((undo, [taking]))
-
-    def _settle_copy(self, job: Job, trash: str | None) -> None:
-        assert job.at is not None and job.known is not None
-        original = job.original
-        since = [row for row in job.thread.path if row.undone is None and row.undoes is None]
-        if since and not self.selection.force:
-            job.leave(f"effect {since[-1].id} has moved the copy on since; --force takes it back")
-        elif trash is None:
-            job.leave("the account has no trash to put the copy into")
-        elif job.at.mailbox == trash:
-            job.leave("the copy is in the trash already")
-        elif original is None or original.at is None:
-            job.leave("the original is not to be found, so this may be the last copy")
-        else:
-            (taking,) = job.takings[:1]
-            arguments = {"mailbox": trash, "special_use": "\\Trash"}
-            taking.will("trash", arguments, job.at)
-            home = taking.row.mailbox
-            proof = {**original.at._asdict(), "or": home if home != job.at.mailbox else None}
-            undo = PlannedUndo(
-                job.at.uid, job.known, taking.row, "trash", arguments, leaves=True,
-                detail={"original": proof},
-            )  # fmt: skip
-            job.plans.append((undo, [taking]))
+        return list(jobs.values()), history
 
     # -- doing it ---------------------------------------------------------------------------------
     def _do(
@@ -553,4 +313,11 @@ class Undoer:
                     taking.action, taking.state = "", None
                     taking.leave("stopped before its turn")
 
-    _history: History = field(default_factory=lambda: History({}))
+
+def _copies(history: History) -> set[Place]:
+    """Where copies are that we made: the same message by identity, but not the one."""
+    return {
+        history.thread(there).end
+        for row in history.rows.values()
+        if row.action == "copy" and row.state == "done" and (there := put(row)) is not None
+    }
