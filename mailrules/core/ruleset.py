@@ -74,7 +74,7 @@ class RuleSet(Sequence[Rule]):
         It is for blocks of just these headers, as the server sent them. `tell` hands on what it says.
         """
         names = [str(fact.argument) for fact in self.facts if fact.kind == "header"]
-        if self._always or not self._clues or "*" in names:
+        if any(self._rules[place].enabled for place in self._always) or not self._clues or "*" in names:
             return None
         return sieve(self._clues, names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,14 @@ def test_what_is_usual_is_left_out(block: bytes) -> None:
 def test_rules_that_may_match_anything_leave_nothing_out(when: Any) -> None:
     """One condition that shows itself in no header keeps every message."""
     assert RuleSet([rule("a", when), rule("b", {"subject": "x"})]).sieve is None
+
+
+def test_a_rule_that_is_switched_off_changes_nothing() -> None:
+    """It matches nothing, so it needs not be seen."""
+    off = replace(rule("b", {"seen": False}), enabled=False)
+    rules = RuleSet([off, rule("a", {"subject": "x"})])
+    assert left_out(rules, b"Subject: nothing\r\n\r\n")
+    assert rules.sieve is not None and rules.sieve(b"Subject: x\r\n\r\n") == (1,)
 
 
 def test_a_long_block_is_judged_the_careful_way() -> None:
