@@ -73,9 +73,9 @@ _BEFORE = {
     b"FLAGS": rb"FLAGS \(([!#-'*-Z\\^-~ ]*)\)",
     b"INTERNALDATE": rb'INTERNALDATE "([^"\\]*)"',
     b"RFC822.SIZE": rb"RFC822\.SIZE (\d{1,18})",
-    b"X-GUID": rb"X-GUID ([0-9A-Za-z]{1,64})",
+    b"X-GUID": rb"X-GUID (?!NIL )([0-9A-Za-z]{1,64})",
     b"X-GM-MSGID": rb"X-GM-MSGID (\d{1,20})",
-    b"EMAILID": rb"EMAILID \(([0-9A-Za-z_-]{1,255})\)",
+    b"EMAILID": rb"EMAILID \((?!NIL\))([0-9A-Za-z_-]{1,255})\)",
 }
 
 

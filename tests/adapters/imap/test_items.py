@@ -165,6 +165,14 @@ def test_several_at_once_are_read_the_same(data: st.DataObject, names: list[byte
         assert framer.next() == [b"* 9 EXISTS"]
 
 
+@pytest.mark.parametrize("shown", [b"X-GUID NIL", b"X-GUID nil", b"EMAILID (NIL)"])
+def test_nil_is_no_name(shown: bytes) -> None:
+    """Messages of which the server knows no identity are not all the same one."""
+    usual = UsualAnswer.made([shown.split()[0], b"BODY.PEEK[HEADER]"])
+    assert usual is not None
+    assert usual.pattern.match(b"* 1 FETCH (UID 7 %b BODY[HEADER] {2}\r\n\r\n)\r\n" % shown) is None
+
+
 @pytest.mark.parametrize(
     "what", [[b"FLAGS"], [b"BODYSTRUCTURE", b"BODY.PEEK[HEADER]"], [b"FLAGS", b"BODY.PEEK[TEXT]"]]
 )
