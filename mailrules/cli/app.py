@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": (RULES, "Run the tests of rules that the file has."),
     "log": (MAIL, "Show what was done, and what waits."),
     "undo": (MAIL, "Take back what was done: moves, copies and flags (asks first)."),
-    "status": (MAIL, "Show how accounts and rules are doing, and what needs a decision."),
+    "status": (MAIL, "Show how accounts and rules are, and what needs a decision."),
     "retry": (MAIL, "Try effects again that failed or whose outcome is unknown."),
     "skip": (MAIL, "Do without effects that failed, are held or unknown."),
     "run": (WORKER, "Watch the mailboxes and keep them in order."),
@@ -55,7 +55,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The rules. Default: ./rules.yaml, then your own, then /etc's."
+        "--config",
+        metavar="FILE",
+        help="The rules. Default: ./rules.yaml, ~/.config/mailrules/, /etc/mailrules/.",
     ),
 ]
 StateOption = Annotated[
@@ -87,8 +89,11 @@ COMPLETED = {
     "account": "accounts",
     "accounts": "accounts",
     "targets": "all",
+    "action": "actions",
+    "provider": "providers",
+    "states": "states",  # of `log`, whose --state is not the directory
 }
-"""Parameters whose values are names of the file: of which kind."""
+"""Parameters whose values are names of the file, or words of the program: of which kind."""
 
 
 class Lazy(TyperGroup):
@@ -114,14 +119,23 @@ def _describe(parameter: Any) -> None:
     """`--rule NAME` instead of a type of Python's, and names of the file where they are completed."""
     if parameter.metavar is None and parameter.param_type_name == "option" and not parameter.is_flag:
         parameter.metavar = METAVARS.get(parameter.name, parameter.name.upper())
-    if parameter.param_type_name == "option" and (parameter.is_flag or parameter.count):
-        parameter.display_type_rich = lambda ctx: None  # a switch takes no value: no column says <bool>
-    if "_MAILRULES_COMPLETE" in os.environ and (kind := COMPLETED.get(parameter.name)) is not None:
+    if parameter.param_type_name == "argument" or parameter.is_flag or parameter.count:
+        parameter.display_type_rich = lambda ctx: None  # no column says <bool> or <list[str]>
+    if "_MAILRULES_COMPLETE" not in os.environ:
+        return
+    kind = COMPLETED.get("states" if parameter.metavar == "STATE" else parameter.name)
+    if kind is not None or "|" in (parameter.metavar or ""):
 
         def complete(context: Any, parameter: Any, incomplete: str) -> list[str]:
-            from mailrules.cli.completion import names
+            from mailrules.cli import completion
 
-            return names(kind, incomplete, config=context.params.get("config"))
+            if kind is None:  # tls|starttls|none; what is in capitals is none of the words
+                words = [word for word in parameter.metavar.split("|") if word.isalpha() and word.islower()]
+            elif kind in completion.WORDS:
+                words = completion.WORDS[kind]()
+            else:
+                return completion.names(kind, incomplete, config=context.params.get("config"))
+            return [word for word in words if word.startswith(incomplete)]
 
         parameter._custom_shell_complete = complete
 
@@ -207,6 +221,9 @@ def build() -> Any:
     app.callback()(_root)
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
+    for parameter in group.params:  # `mailrules completion` says it in our words
+        if parameter.name in ("install_completion", "show_completion"):
+            parameter.hidden = True  # type: ignore[attr-defined]
     for name, (heading, words) in COMMANDS.items():
         group.add_command(TyperCommand(name, help=words, rich_help_panel=heading))
     return group

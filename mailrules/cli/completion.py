@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,30 @@ from mailrules.cli.options import Common
 from mailrules.cli.output import emit, note
 
 SHELLS = ("bash", "zsh", "fish")
+
+
+def _actions() -> list[str]:
+    from mailrules.core.actions import TABLE
+
+    return list(TABLE)
+
+
+def _states() -> list[str]:
+    from mailrules.adapters.store.runlog import STATES
+
+    return list(STATES)
+
+
+def _providers() -> list[str]:
+    from mailrules.providers import PROVIDERS
+
+    return list(PROVIDERS)
+
+
+WORDS: dict[str, Callable[[], list[str]]] = {
+    "actions": _actions, "providers": _providers, "states": _states,
+}  # fmt: skip
+"""What is completed by words of the program, not of the file."""
 USAGE = 2
 
 

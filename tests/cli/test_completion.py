@@ -58,10 +58,16 @@ def test_the_shell_that_is_at_work(monkeypatch: pytest.MonkeyPatch, capsys: Capt
         ("mailrules login ", ["work"]),
         ("mailrules docto", ["doctor"]),
         ("mailrules plan --config no.yaml --rule ", []),
+        ("mailrules log --state d", ["done"]),
+        ("mailrules log --action mo", ["move"]),
+        ("mailrules log --since ", []),
+        ("mailrules init --security s", ["starttls"]),
+        ("mailrules init --provider gm", ["gmail", "gmx", "gmx.com"]),
+        ("mailrules completion z", ["zsh"]),
     ],
 )
 def test_names_are_completed(words: str, expected: list[str], alone: Path) -> None:
-    """Those of the file, also while it is wrong: one is about to mend it."""
+    """Those of the file, also while it is wrong: one is about to mend it. And the program's words."""
     Path("rules.yaml").write_text(RULES)
     environment = {
         **os.environ, "_MAILRULES_COMPLETE": "complete_bash", "COMP_WORDS": words,
