@@ -17,12 +17,14 @@ from typing import Any, Protocol
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
 from mailrules.adapters.store import StoreError
+from mailrules.back_off import journal_again
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
 from mailrules.core.retry import full_jitter
 from mailrules.house import House
+from mailrules.login_gate import CONFIRM, LoginGate
 from mailrules.poller import Park, Poller, Why
 from mailrules.scheduled import ScheduledRules
-from mailrules.worker import CONFIRM, JOURNAL, SHELVED, LoginGate
+from mailrules.worker import SHELVED
 
 log = logging.getLogger("mailrules.schedule")
 
@@ -120,7 +122,7 @@ class ScheduledWorker:
             park = self._work()
         except StoreError as error:
             log.error("%s: %s", self.name, error)
-            park = Park(None, random.uniform(JOURNAL / 2, JOURNAL))  # noqa: S311
+            park = Park(None, journal_again())
         except LoginRefused as refused:
             gate = self._service.gate(self.account)
             self._close()

@@ -15,10 +15,11 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.store import Store, StoreError
 from mailrules.config import Config
 from mailrules.house import House, is_glob
+from mailrules.login_gate import LoginGate
 from mailrules.outage import Outage
 from mailrules.poller import Poller
 from mailrules.schedule import Alarm, ScheduledWorker
-from mailrules.worker import LoginGate, Watcher
+from mailrules.worker import Watcher
 
 log = logging.getLogger("mailrules.service")
 

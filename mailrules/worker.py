@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
 from mailrules.adapters.store import StoreError
+from mailrules.back_off import BackOff, journal_again
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.retry import LONGEST, full_jitter
+from mailrules.login_gate import LoginGate
 from mailrules.poller import Park, Why
 
 log = logging.getLogger("mailrules.worker")
@@ -24,74 +23,12 @@ POLL = 60.0
 """Seconds between two looks at a mailbox that no IDLE watches."""
 TOGETHER = 30.0
 """Mailboxes of one connection that are due within so many seconds are looked at in one go."""
-CONFIRM = 60.0
-"""Seconds before the one second try of a refused login."""
 SHELVED = 300.0
 """Seconds before a mailbox that is missing, or an account that must not log in, is looked at again."""
-JOURNAL = 10.0
-"""Seconds at most before a journal that could not be written is tried again."""
-HEALTHY = 300.0
-"""Seconds a connection must have lasted for its failures to be forgotten."""
 MOST_ROUNDS = 20
 """Looks in a row at a mailbox that always has news, before somebody else has the thread."""
-QUICK = 8.0
-"""Seconds to wait at most in a short outage, however many failures."""
-OF_OUTAGE = 1 / 12
-"""In a longer one: this part of how long it has lasted. After five minutes that is 25 s (T23)."""
-FORBEARANCE = 900.0
-"""Seconds after which a server that takes us in and throws us out again is no longer met with QUICK."""
 
 State = Literal["starting", "connected", "watching", "polling", "waiting", "needs-login", "failed", "ended"]
-
-
-@dataclass(slots=True)
-class LoginGate:
-    """Lets one connection of an account try at a time while its login is in doubt.
-
-    A wrong password is tried twice, a minute apart, and then never again until the configuration
-    changes or a person says `resume` (RFC 5530: "no point in trying the same login again later").
-    """
-
-    refusals: int = 0
-    until: float = 0.0
-    trying: bool = False
-    good: bool = False
-    error: str = ""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def enter(self) -> float | None:
-        """Seconds to wait before connecting; 0 for "go"; None for "not until a person acts"."""
-        with self.lock:
-            if self.good:
-                return 0.0
-            if self.refusals >= 2:
-                return None
-            wait = self.until - clock.timer()
-            if wait > 0:
-                return wait
-            if self.trying:
-                return 0.5
-            self.trying = True
-            return 0.0
-
-    def succeeded(self) -> None:
-        with self.lock:
-            self.refusals, self.trying, self.good, self.error = 0, False, True, ""
-
-    def failed(self) -> None:
-        """The connection failed before the login was answered."""
-        with self.lock:
-            self.trying = False
-
-    def refused(self, error: str) -> None:
-        with self.lock:
-            self.refusals, self.trying, self.good, self.error = self.refusals + 1, False, False, error
-            self.until = clock.timer() + CONFIRM
-
-    def reset(self) -> None:
-        """A person said `resume`, or the configuration has changed."""
-        with self.lock:
-            self.refusals, self.until, self.trying, self.error = 0, 0.0, False, ""
 
 
 class Desk(Protocol):
@@ -151,11 +88,7 @@ class Watcher:
         self._gate = gate
         self._interval = min(idle, SWEEP)
         self._connection: Connection | None = None
-        self._connected_at = 0.0
-        self._down_since = clock.timer()
-        self._failures = 0
-        self._failing_since = 0.0
-        self._turned_away = 0
+        self._back_off = BackOff()
         self._due = 0.0
         self._idling = False
         self._discovered = False
@@ -176,7 +109,7 @@ class Watcher:
             self._drop()  # the peer has long forgotten us; do not wait for TCP to find out
             return Park(None, random.uniform(0, 30))  # noqa: S311 - spreads load, guards nothing
         if self._held_up and self._desk.no_room():
-            return Park(None, _soon())
+            return Park(None, journal_again())
         try:
             return self._work(why)
         except LoginRefused as refused:
@@ -184,7 +117,7 @@ class Watcher:
         except StoreError as error:
             return self._wait_for_journal(error)
         except TransientError as error:
-            return self._back_off(error)
+            return self._try_later(error)
         except PermanentError as error:
             self._drop()
             self._go_on()
@@ -195,7 +128,7 @@ class Watcher:
     def failed(self, error: BaseException) -> Park | None:
         """A bug. It must not end the watching, and it must be seen."""
         log.error("%s: unexpected error, reconnecting", self.name, exc_info=error)
-        return self._back_off(TransientError(f"internal error: {type(error).__name__}: {error}"))
+        return self._try_later(TransientError(f"internal error: {type(error).__name__}: {error}"))
 
     def leave(self) -> None:
         """From any thread: end at the next wake (another watcher takes these mailboxes over)."""
@@ -329,10 +262,8 @@ class Watcher:
         release = self._desk.slot()
         if release is None:
             self._gate.failed()
-            # In a long queue everybody looks less often.
-            self._turned_away = min(self._turned_away + 1, 12)
-            return Park(None, 0.2 * 1.3**self._turned_away * random.uniform(0.5, 1.0))  # noqa: S311
-        self._turned_away = 0
+            return Park(None, self._back_off.turned_away())
+        self._back_off.admitted()
         connection = self._desk.connect()
         self._connection = connection
         try:
@@ -345,7 +276,7 @@ class Watcher:
         finally:
             release()
         self._gate.succeeded()
-        self._connected_at = clock.timer()
+        self._back_off.connected()
         self._become("connected")
         self._discovered = False
         return connection
@@ -354,8 +285,8 @@ class Watcher:
     def _refused(self, refused: LoginRefused) -> Park:
         self._drop()
         self._go_on()
-        self._gate.refused(str(refused))
-        if self._gate.refusals >= 2:
+        again = self._gate.refused(str(refused))
+        if again is None:
             self._become("needs-login", str(refused))
             log.error(
                 "%s: login refused twice, not trying again: %s Mend the password, then say "
@@ -364,8 +295,8 @@ class Watcher:
             )  # fmt: skip
             return Park(None, SHELVED)
         self._become("waiting", str(refused))
-        log.warning("%s: login refused, trying once more in %.0f s: %s", self.account, CONFIRM, refused)
-        return Park(None, CONFIRM)
+        log.warning("%s: login refused, trying once more in %.0f s: %s", self.account, again, refused)
+        return Park(None, again)
 
     def _wait_for_journal(self, error: StoreError) -> Park:
         """It is not the server's fault: its connection stays, and the journal is tried again soon."""
@@ -374,29 +305,17 @@ class Watcher:
         self._held_up = True
         self._desk.held_up(self.name, error)
         self._become("waiting", str(error))
-        return Park(None, _soon())
+        return Park(None, journal_again())
 
     def _go_on(self) -> None:
         if self._held_up:
             self._held_up = False
             self._desk.goes_on(self.name)
 
-    def _back_off(self, error: TransientError) -> Park:
-        now = clock.timer()
-        if self._connected_at and now - self._connected_at > HEALTHY:
-            self._failures = 0
-        if self._connected_at:
-            self._down_since = now
-        self._connected_at = 0.0  # it earns its forgiveness once
+    def _try_later(self, error: TransientError) -> Park:
         self._drop()
         self._go_on()
-        if self._failures == 0:
-            self._failing_since = now
-        self._failures += 1
-        most = LONGEST
-        if now - self._failing_since < FORBEARANCE:
-            most = max(QUICK, (now - self._down_since) * OF_OUTAGE)  # one that is back is found again soon
-        wait = max(full_jitter(self._failures, most=most), error.retry_after or 0.0)
+        wait = self._back_off.failed(error.retry_after)
         self._become("waiting", str(error))
         log.warning("%s: %s; trying again in %.1f s", self.name, error, wait)
         return Park(None, wait)
@@ -416,8 +335,3 @@ class Watcher:
         if connection is not None:
             connection.abort()
             connection.close()
-
-
-def _soon() -> float:
-    """Seconds until the journal is tried again, spread so that not all watchers do it at once."""
-    return random.uniform(JOURNAL / 2, JOURNAL)  # noqa: S311

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailrules import worker
+from mailrules import back_off, login_gate, worker
 from mailrules.adapters.store import Store
 from mailrules.service import Service
 from tests.faults import hostile
@@ -225,9 +225,9 @@ def service(server: ScriptedServer, folder: Path, *, mailboxes: int = 1) -> Iter
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour is a second or two: waits are short, everything else is as always."""
-    monkeypatch.setattr(worker, "CONFIRM", 0.1)
+    monkeypatch.setattr(login_gate, "CONFIRM", 0.1)
     monkeypatch.setattr(worker, "SHELVED", 0.1)
-    monkeypatch.setattr(worker, "full_jitter", lambda failures, **_: 0.05)
+    monkeypatch.setattr(back_off, "full_jitter", lambda failures, **_: 0.05)
 
 
 REFUSED = [
