@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Integer, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, Integer, bindparam, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.assigning import Assignments, Loads
 from mailrules.adapters.store.brakes import hold_back
 from mailrules.adapters.store.bulk import as_json, execute_many, moment, run
-from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, plain_key, row_of
+from mailrules.adapters.store.effects import effect_key, insert_effects, plain_key, row_of
 from mailrules.adapters.store.hands import JUDGING, doing, hold, put_down
 from mailrules.adapters.store.journal import LETS_GO, Journal, insisting
 from mailrules.adapters.store.mailboxes import mark_swept, settle
 from mailrules.adapters.store.messages import TOLD, message_row
+from mailrules.adapters.store.repeats import nth_time, once_taken, still_to_do, what_of
 from mailrules.adapters.store.replies import Replies
 from mailrules.adapters.store.rows import TURNS, Decided, EffectRow, Identity, Kind
-from mailrules.adapters.store.schema import clean, effect, rule_hits, rule_text, signed
+from mailrules.adapters.store.schema import clean, rule_hits, rule_text
 from mailrules.adapters.store.upsert import upsert
 from mailrules.core.assigned import is_assigned
 from mailrules.core.rule import Limits
@@ -149,8 +149,8 @@ class Recording(Journal):
         with self._database.write(durable=False, calm=True) as connection:
             stamp = moment(at)
             execute_many(connection, TOLD, [message_row(d.uid, d.identity, place, stamp) for d in decided])
-            taken = self._once_taken(connection, account, decided)
-            waiting = self._waiting(connection, place, [d.uid for d in decided], done=not redo)
+            taken = once_taken(connection, account, decided)
+            waiting = still_to_do(connection, place, [d.uid for d in decided], done=not redo)
             replies = Replies(account)
             turns = Assignments(account)
             rows: list[dict[str, Any]] = []
@@ -160,10 +160,10 @@ class Recording(Journal):
                 for order, planned in enumerate(one.effects):
                     if planned.action == "assign":
                         planned = turns.choose(connection, identity, planned, loads)
-                    nth = _nth(taken, identity, planned, again=again)
+                    nth = nth_time(taken, identity, planned, again=again)
                     if nth is not None and planned.action == "reply":
                         planned = replies.once_in_a_while(connection, planned, at=at)
-                    if nth is not None and not (waiting and _what(one.uid, planned) in waiting):
+                    if nth is not None and not (waiting and what_of(one.uid, planned) in waiting):
                         rows.append(
                             self._effect(
                                 planned, run=run, place=place, uid=one.uid, order=order, again=nth,
@@ -216,59 +216,15 @@ class Recording(Journal):
         """What `record` would leave out of these, as (uid, place among its message's effects)."""
         place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
         with self._database.read() as connection:
-            taken = self._once_taken(connection, account, decided)
-            waiting = self._waiting(connection, place, [d.uid for d in decided], done=False)
+            taken = once_taken(connection, account, decided)
+            waiting = still_to_do(connection, place, [d.uid for d in decided], done=False)
         return frozenset(
             (one.uid, order)
             for one in decided
             for order, planned in enumerate(one.effects)
-            if _nth(taken, clean(one.identity.identity), planned, again=again) is None
-            or (waiting and _what(one.uid, planned) in waiting)
+            if nth_time(taken, clean(one.identity.identity), planned, again=again) is None
+            or (waiting and what_of(one.uid, planned) in waiting)
         )
-
-    def _waiting(
-        self, connection: Connection, place: Mapping[str, Any], uids: Sequence[int], *, done: bool
-    ) -> set[tuple[int, str, str, str]]:
-        """What is still to be done to these messages, or `done`: (uid, rule, action, arguments)."""
-        states = ["planned", "held", "later", "intent", "copied", "commit", *(["done"] if done else [])]
-        found: set[tuple[int, str, str, str]] = set()
-        here = {
-            "of": place["account"], "called": clean(place["mailbox"]), "under": signed(place["uidvalidity"]),
-        }  # fmt: skip
-        wanted = set(uids)
-        for chunk in chunks(sorted(wanted)):
-            between = run(connection, _BETWEEN, least=chunk[0], most=chunk[-1], **here)
-            for uid, rule, action, arguments, state in between:
-                if uid in wanted and state in states:
-                    found.add((uid, rule, action, _canonical(json.loads(arguments))))
-        return found
-
-    def _once_taken(
-        self, connection: Connection, account: str, decided: Sequence[Decided]
-    ) -> dict[tuple[str, ...], int | None]:
-        """What has had its one time: the how many times it was asked for; None: it is still to come."""
-        identities = {clean(d.identity.identity) for d in decided if any(e.once for e in d.effects)}
-        taken: dict[tuple[str, ...], int | None] = {}
-        for chunk in chunks(sorted(identities)):
-            for row in connection.execute(
-                select(
-                    effect.c.identity,
-                    effect.c.rule,
-                    effect.c.action,
-                    effect.c.target,
-                    func.max(effect.c.again),
-                    func.max(case((effect.c.state.in_(_STILL_TO_COME), 1), else_=0)),
-                )
-                .where(
-                    effect.c.account == account,
-                    effect.c.identity.in_(chunk),
-                    effect.c.once,
-                    effect.c.state != "would",
-                )
-                .group_by(effect.c.identity, effect.c.rule, effect.c.action, effect.c.target)
-            ):
-                taken[row[0], row[1], row[2], row[3]] = None if row[5] else row[4]
-        return taken
 
     def _effect(
         self,
@@ -349,9 +305,6 @@ class Recording(Journal):
         return [row_of(values) for values in rows]
 
 
-_STILL_TO_COME = ("held", "later")
-
-
 class _Flags:
     """A message's flags and labels, effect after effect, so that undo knows what each of them changed."""
 
@@ -378,20 +331,6 @@ class _Flags:
             return {}
         because = {"because": planned.because} if planned.because else {}
         return {"detail": because | {"changed": changed}}
-
-
-def _nth(
-    taken: dict[tuple[str, ...], int | None], identity: str, planned: PlannedEffect, *, again: bool
-) -> int | None:
-    """Which time this effect is asked for, from 0; None: it had its one time."""
-    if not planned.once or planned.state in ("failed", "would"):
-        return 0
-    key = (identity, planned.rule, planned.action, clean(planned.target))
-    before = taken.get(key, -1)
-    if before is None or (before >= 0 and not again):
-        return None
-    taken[key] = before + 1
-    return taken[key]
 
 
 def _count_hits(
@@ -432,21 +371,3 @@ _END = (
     .where(schema.run.c.id == bindparam("which"))
     .values({name: bindparam(name) for name in ("ended_at", "judged", "matched", "detail")})
 )
-_BETWEEN = select(effect.c.uid, effect.c.rule, effect.c.action, effect.c.arguments, effect.c.state).where(
-    effect.c.account == bindparam("of"),
-    effect.c.mailbox == bindparam("called"),
-    effect.c.uidvalidity == bindparam("under"),
-    effect.c.uid >= bindparam("least"),
-    effect.c.uid <= bindparam("most"),
-)
-
-
-def _what(uid: int, planned: PlannedEffect) -> tuple[int, str, str, str] | None:
-    """What `_waiting` would have of it; None for what changes nothing, or has a key of its own."""
-    if planned.once or planned.state not in ("planned", "held"):
-        return None
-    return uid, planned.rule, planned.action, _canonical(planned.arguments)
-
-
-def _canonical(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(arguments, sort_keys=True)
