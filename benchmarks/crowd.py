@@ -15,47 +15,28 @@ import random
 import re
 import resource
 import ssl
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.beside import Beside
 from benchmarks.mails import synthetic
 from tests.lab.model import Box, Mail, Search, fetch_item, substring
 from tests.lab.scripted import _items, _words
 
 CAPABILITY = "IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS MOVE OBJECTID SPECIAL-USE UNSELECT"
-_ROOT = Path(__file__).parent.parent
 
 
-class Crowd:
+class Crowd(Beside):
     """The server's process, as the benchmark sees it; a context manager."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        self._files = (str(certificate), str(key))
-        self.port = 0
-
-    def __enter__(self) -> Crowd:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.crowd", *self._files],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        super().__init__("benchmarks.crowd", str(certificate), str(key))
 
     def order(self, name: str, **values: float) -> dict[str, Any]:
         """`watched`: how many idle. `deliver`: so many mails a second for so long, then wait for the last."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"order": name, **values}) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        return self.ask(json.dumps({"order": name, **values}))
 
 
 class Account:

@@ -10,10 +10,10 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+
+from benchmarks.beside import Beside
 
 _CHUNK = 1 << 18
 
@@ -25,32 +25,15 @@ class Counted:
     trips: int
 
 
-class Proxy:
+class Proxy(Beside):
     """A context manager; `port` leads to `upstream`, `round_trip` seconds away."""
 
     def __init__(self, upstream: int, *, round_trip: float = 0.0) -> None:
-        self._upstream, self._round_trip = upstream, round_trip
-        self.port = 0
-
-    def __enter__(self) -> Proxy:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.proxy", str(self._upstream), str(self._round_trip)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        super().__init__("benchmarks.proxy", str(upstream), str(round_trip))
 
     def counted(self) -> Counted:
         """What passed since the last time."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("?\n")
-        self._process.stdin.flush()
-        return Counted(**json.loads(self._process.stdout.readline()))
+        return Counted(**self.ask("?"))
 
 
 class _Counter:
