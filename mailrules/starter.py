@@ -44,10 +44,10 @@ PATTERNS = (
         "move: Lists/{{ message.list_id }}",
     ),
     Pattern(
-        "old notices",
+        "notices",
         "HEADER Auto-Submitted auto",
-        "What machines have written, once it is a month old.",
-        "{is_auto: true, older_than: 30d, flagged: false}",
+        "What machines have written.",
+        "{is_auto: true, flagged: false}",
         "archive",
         needs="\\Archive",
         instead="mark: read",

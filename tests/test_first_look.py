@@ -36,7 +36,7 @@ def test_it_only_looks(dovecot: Dovecot, user: str) -> None:
     finally:
         connection.close()
     assert messages == found.looked_at == 2
-    assert found.found == {"newsletters": 1, "old notices": 0, "invoices": 1, "marked as spam": 0}
+    assert found.found == {"newsletters": 1, "notices": 0, "invoices": 1, "marked as spam": 0}
     assert found.special_use["\\Junk"] == "Junk"
     assert {"name": "INBOX", "special_use": None} in mailboxes
     with dovecot.session(user, "INBOX") as client:

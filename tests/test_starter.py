@@ -51,8 +51,8 @@ def test_it_is_right(start: Start) -> None:
 
 
 def test_a_special_use_that_is_not_there_is_not_used() -> None:
-    """Without an archive old notices are marked; without a junk mailbox there is no rule for it."""
-    bare = replace(START, found={"marked as spam": 9, "old notices": 5})
+    """Without an archive notices are marked; without a junk mailbox there is no rule for it."""
+    bare = replace(START, found={"marked as spam": 9, "notices": 5})
     assert "archive" not in rules_file(bare)
     assert "mark: read" in rules_file(bare)
     assert "junk" not in rules_file(bare)
@@ -64,10 +64,10 @@ def test_the_rules_are_those_that_concern_most() -> None:
     start = replace(
         START,
         special_use={"\\Junk": "Junk"},
-        found={"marked as spam": 7, "invoices": 0, "newsletters": 3, "old notices": 1},
+        found={"marked as spam": 7, "invoices": 0, "newsletters": 3, "notices": 1},
         looked_at=20,
     )
-    assert [pattern.name for pattern in chosen(start)] == ["newsletters", "old notices", "marked as spam"]
+    assert [pattern.name for pattern in chosen(start)] == ["newsletters", "notices", "marked as spam"]
     assert "Of your newest 20 messages it may concern 7." in rules_file(start)
 
 

@@ -51,7 +51,7 @@ def test_in_a_pipe(alone: Path, dovecot: Dovecot, user: str, capsys: Capture) ->
     captured = capsys.readouterr()
     (told,) = objects("init", captured.out)
     assert told["messages"] == 3
-    assert told["rules"] == ["newsletters", "old notices", "invoices"]
+    assert told["rules"] == ["newsletters", "notices", "invoices"]
     assert {"name": "Archive", "special_use": "\\Archive"} in told["mailboxes"]
     assert told["next"] == "mailrules plan"
     found = config.load(Path("rules.yaml"))

@@ -65,6 +65,10 @@ any:
 - search: UNSEEN
 - gmail: is:important
 - gmail_label: Travel
+- replied_to: true
+- duplicate: 7d
+- unanswered_for: 4h
+- script: [check]
 - all: [{not: always}]
 """
 

@@ -47,7 +47,7 @@ def no_commit_point() -> None:
 def checkpoint_alone() -> None:
     """Only UIDs above the checkpoint are new, and the checkpoint moves before they are judged."""
 
-    def sweep(self: Run) -> tuple[list[int], bool]:
+    def sweep(self: Run, look: object) -> tuple[list[int], bool]:
         place = (mailbox.c.account == self.account) & (mailbox.c.name == self.mailbox.name)
         row = self.store.mailbox(self.account, self.mailbox.name)
         assert row is not None

@@ -16,6 +16,7 @@ from tests.lab.dovecot import Dovecot
 from tests.lab.smtp import SmtpSink
 
 DEATHS = (
+    "journal start_run: before",
     "journal start_run: after",
     "UID FETCH",
     "journal record: after",

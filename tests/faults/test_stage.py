@@ -11,6 +11,7 @@ from tests.faults.checker import Verdict, check
 from tests.faults.stage import SCENARIOS, Stage
 from tests.lab.dovecot import Dovecot
 from tests.lab.smtp import SmtpSink
+from tests.lab.web import WebSink
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
@@ -23,13 +24,14 @@ def test_a_scenario_without_faults(
 ) -> None:
     """Three messages end where the scenario says, each effect once, and others' mail stays."""
     scenario = SCENARIOS[name]
-    stage = Stage(server_for(scenario.capability), sink, tmp_path, scenario)
-    stage.add_foreign()
-    stage.baseline()
-    stage.deliver(3)
-    stage.run()
-    stage.settle()
-    expect_clean("stage", check(stage))
+    with WebSink() as web:
+        stage = Stage(server_for(scenario.capability), sink, tmp_path, scenario, web=web)
+        stage.add_foreign()
+        stage.baseline()
+        stage.deliver(3)
+        stage.run()
+        stage.settle()
+        expect_clean("stage", check(stage))
 
 
 def test_the_checker_sees_what_is_not_right(dovecot: Dovecot, sink: SmtpSink, tmp_path: Path) -> None:

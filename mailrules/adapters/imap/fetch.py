@@ -164,6 +164,7 @@ class _Asking:
 
         def take_several(several: Sequence[Several]) -> bool:
             read = self._usual.read  # type: ignore[union-attr]
+            enough = False
             for groups, block in several:
                 items = read(groups, block)
                 uid = items[b"UID"]
@@ -172,10 +173,10 @@ class _Asking:
                     partial.pop(uid, None)  # all of it is here
                     self._batch.append((uid, items))
                     self._held += len(block)
-            if len(self._batch) < FEW and self._held < MOST_HELD:
-                return False
-            self._hand_on()
-            return True
+                    if len(self._batch) >= FEW or self._held >= MOST_HELD:
+                        self._hand_on()
+                        enough = True
+            return enough
 
         named = str(self._mailbox.spanned(uids)).encode()
         usual = Usual(self._usual.pattern, take_several) if self._usual is not None else None
