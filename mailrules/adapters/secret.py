@@ -21,6 +21,7 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from mailrules.core.errors import PermanentError, TransientError
@@ -95,7 +96,7 @@ class Secret:
                 "Write password: {keyring: mailrules} or {file: PATH}."
             )
 
-    def _write_keyring(self, value: str) -> None:
+    def _keyring(self) -> ModuleType:
         try:
             import keyring
             import keyring.errors
@@ -103,6 +104,10 @@ class Secret:
             raise PermanentError(
                 f"{self.where} needs the keyring package: pip install 'mailrules[keyring]'."
             ) from None
+        return keyring
+
+    def _write_keyring(self, value: str) -> None:
+        keyring = self._keyring()
         try:
             keyring.set_password(self.argument[0], self.username, value)
         except keyring.errors.KeyringError as error:
@@ -158,13 +163,7 @@ class Secret:
 
     def _read_keyring(self) -> str:
         service = self.argument[0]
-        try:
-            import keyring
-            import keyring.errors
-        except ImportError:
-            raise PermanentError(
-                f"{self.where} needs the keyring package: pip install 'mailrules[keyring]'."
-            ) from None
+        keyring = self._keyring()
         try:
             value = keyring.get_password(service, self.username)
         except keyring.errors.KeyringLocked:
