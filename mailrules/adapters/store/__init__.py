@@ -128,7 +128,9 @@ class Store(
         self._database.close()
 
     def answers(self) -> bool:
-        """Whether the journal can be read now. A full disk is an answer: a new start would not help."""
+        """Whether the journal can be used now. A full disk is an answer: a new start would not help."""
+        if self._database.unkept:
+            return False
         try:
             with self._database.read() as connection:
                 connection.execute(select(schema.meta.c.value).limit(1))

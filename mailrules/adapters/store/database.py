@@ -76,6 +76,8 @@ class Database:
         self._flushing = threading.Lock()
         self._wal: int | None = None
         self._commits = self._flushed = 0
+        self.unkept = ""
+        """Why nothing can be made durable any more; only a new start helps."""
         if read_only and not path.exists():
             raise StoreMissing(f"there is no journal at {path}. `mailrules run` creates it.")
         try:
@@ -91,6 +93,8 @@ class Database:
         self._engine = _engine(self.path, read_only=self.read_only)
         with self._translated():
             self._connection = self._engine.connect()
+        if not self.read_only:
+            self._begin_wal_anew()  # what another process has written last may not be on the disk yet
 
     @property
     def lock(self) -> AbstractContextManager[object]:
@@ -154,15 +158,24 @@ class Database:
         with self._flushing:
             if self._flushed >= commits:
                 return
+            if self.unkept:
+                raise StoreError(self.unkept)
             reached = self._commits  # whoever has counted has committed
             try:
                 if self._wal is None:
-                    self._wal = os.open(
-                        self.path.with_name(self.path.name + "-wal"), os.O_RDONLY | os.O_CLOEXEC
-                    )
-                os.fdatasync(self._wal)
+                    wal = self.path.with_name(self.path.name + "-wal")
+                    self._wal = os.open(wal, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 raise _from_os(error, self.path) from error
+            try:
+                os.fdatasync(self._wal)
+            except OSError as error:
+                # Linux may drop what it could not write and say OK the next time: no later flush counts.
+                self.unkept = (
+                    f"the disk did not keep what was written to the journal {self.path}: {error.strerror}. "
+                    "Nothing more is done until mailrules is started anew. Look what ails the disk."
+                )
+                raise StoreError(self.unkept) from error
             self._flushed = reached
 
     def insist(self, work: Callable[[], T]) -> T:

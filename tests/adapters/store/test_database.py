@@ -124,16 +124,25 @@ def test_who_waits_for_the_disk_waits_together(store: Store, monkeypatch: pytest
 
 
 def test_a_flush_that_fails_lets_nothing_happen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk takes the commit and will not promise to keep it: nothing may be done on it."""
+    """The disk takes a commit and does not keep it: nothing is done on it, nor later, until a new start."""
     baseline(store)
     (row,) = record(store, decided(1, move()))
+    assert store.answers()
 
     def fails(file: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "fdatasync", fails)
-    with pytest.raises(StoreError, match="Input/output error"):
-        store.advance([row.id], frm="planned", to="intent", at=at(1))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fails)
+        with pytest.raises(StoreError, match=r"did not keep.*Input/output error.*started anew"):
+            store.advance([row.id], frm="planned", to="intent", at=at(1))
+    with pytest.raises(StoreError, match="started anew"):
+        store.advance([row.id], frm="intent", to="done", at=at(2))
+    assert not store.answers()  # the watchdog starts it anew
+    store.close()
+    with Store.open(store.path.parent) as again:
+        assert again.answers()
+        again.set("name", "value")
 
 
 def test_a_url_is_refused(tmp_path: Path) -> None:
