@@ -86,6 +86,7 @@ class Comparison(Planner):
             account=replace(
                 now.account,
                 address=settings.address,
+                addresses=settings.addresses,
                 vars=settings.vars,
                 special_use={**(now.account.special_use or {}), **settings.special_use},
                 timezone=self.old.settings.timezone_name,

@@ -138,6 +138,8 @@ def test_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     keyring = pytest.importorskip("keyring")
     from keyring.backend import KeyringBackend
 
+    before = keyring.get_keyring()  # first: the class below would be among those to choose from
+
     class Memory(KeyringBackend):
         priority = 1  # type: ignore[assignment]
 
@@ -147,7 +149,6 @@ def test_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
         def set_password(self, service: str, username: str, password: str) -> None:
             raise NotImplementedError
 
-    before = keyring.get_keyring()
     keyring.set_keyring(Memory())
     try:
         assert Secret("keyring", ("mail",), username="me@example.org").read() == "keyring-secret"

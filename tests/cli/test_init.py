@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from keyring.backends import fail
 
 from mailrules import config, discovery
 from mailrules.adapters import secret
@@ -239,8 +240,9 @@ sys.exit(main())
     assert "oauth: {client_id: 12-ab}" in Path("rules.yaml").read_text().replace('"', "")
 
 
-def test_a_keyring_that_takes_nothing_is_no_dead_end(alone: Path) -> None:
+def test_a_keyring_that_takes_nothing_is_no_dead_end(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was typed goes into a file then."""
+    monkeypatch.setattr("keyring.core._keyring_backend", fail.Keyring())
     start = Start(
         account="a", address="me@a.example", username="me", password=("keyring", "mailrules"),
         imap=Endpoint("a.example", 993, "tls"),

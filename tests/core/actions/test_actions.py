@@ -34,7 +34,7 @@ def test_table_is_whole() -> None:
         ({"move": "A", "stop": True}, "its own line"),
         ({}, "expected an action"),
         (None, "found nothing"),
-        ([], "found a list"),
+        ([], "found an empty list"),
         ({"archive": "Old"}, "takes no value"),
         ("move", "needs the name of a mailbox"),
         ("flag", "needs a flag"),
