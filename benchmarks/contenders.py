@@ -96,6 +96,8 @@ class Mailrules(Contender):
     how: tuple[str, ...] = ("apply", "--yes", "--over-brakes")
     baseline: bool = False
     """The mailbox was empty when mailrules saw it first, so that all of its mail is new."""
+    far: bool = False
+    """As if the server were on another machine: then what comes in bulk comes compressed."""
 
     def prepare(self, job: Job) -> None:
         (job.folder / "run").mkdir(mode=0o700, exist_ok=True)
@@ -118,12 +120,19 @@ class Mailrules(Contender):
 
     def _arguments(self, job: Job, command: str, *rest: str) -> list[str]:
         config, state = str(job.folder / "rules.yaml"), str(job.folder / "state")
-        return [sys.executable, "-m", "mailrules", command, "--config", config, "--state", state, *rest]
+        program = ["-c", _FAR] if self.far else ["-m", "mailrules"]
+        return [sys.executable, *program, command, "--config", config, "--state", state, *rest]
 
     def environment(self) -> Mapping[str, str]:
         # As installed: compiled once, not at every start.
         compiled = {"PYTHONDONTWRITEBYTECODE": ""}
         return {"LAB_PASSWORD": PASSWORD, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), **compiled}
+
+
+_FAR = (
+    "from mailrules.adapters.imap.wire import Guarded; Guarded.local = False; "
+    "from mailrules.__main__ import main; raise SystemExit(main())"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +173,7 @@ class Imapautofiler(Contender):
 
 
 APPLY = Mailrules()
+FAR = Mailrules(name="mailrules apply, compressed", far=True)
 ONCE = Mailrules(name="mailrules run --once", how=("run", "--once"), baseline=True)
 TUNED = Imapfilter()
 IDIOMATIC = Imapfilter(name="imapfilter, idiomatic", slow=True, tuned=False)
