@@ -138,6 +138,17 @@ class _Asking:
         broken: list[Unreadable] = []
         ready = self._ready
 
+        def add(uid: int, items: Items, octets: int) -> bool:
+            """All of one is there. Gives whether a piece was full and has been handed on."""
+            waiting.remove(uid)
+            partial.pop(uid, None)
+            self._batch.append((uid, items))
+            self._held += octets
+            if len(self._batch) < FEW and self._held < MOST_HELD:
+                return False
+            self._hand_on()
+            return True
+
         def take(response: Response) -> bool:
             try:
                 items = read_fetch(response)
@@ -153,33 +164,22 @@ class _Asking:
             if ready is None or not ready(items):
                 partial[uid] = items
                 return False
-            waiting.remove(uid)
-            partial.pop(uid, None)
-            self._batch.append((uid, items))
-            self._held += len(response[1]) if len(response) > 1 else 0
-            if len(self._batch) < FEW and self._held < MOST_HELD:
-                return False
-            self._hand_on()
-            return True
+            return add(uid, items, len(response[1]) if len(response) > 1 else 0)
 
-        def take_several(several: Sequence[Several]) -> bool:
-            read = self._usual.read  # type: ignore[union-attr]
-            enough = False
-            for groups, block in several:
-                items = read(groups, block)
-                uid = items[b"UID"]
-                if uid in waiting:
-                    waiting.remove(uid)
-                    partial.pop(uid, None)  # all of it is here
-                    self._batch.append((uid, items))
-                    self._held += len(block)
-                    if len(self._batch) >= FEW or self._held >= MOST_HELD:
-                        self._hand_on()
+        usual = None
+        if self._usual is not None:
+            read = self._usual.read
+
+            def take_several(several: Sequence[Several]) -> bool:
+                enough = False
+                for groups, block in several:
+                    items = read(groups, block)
+                    if items[b"UID"] in waiting and add(items[b"UID"], items, len(block)):
                         enough = True
-            return enough
+                return enough
 
+            usual = Usual(self._usual.pattern, take_several)
         named = str(self._mailbox.spanned(uids)).encode()
-        usual = Usual(self._usual.pattern, take_several) if self._usual is not None else None
         asked = (b"UID FETCH ", named, b" (UID " + self._what + b")")
         reply = self._mailbox.send(*asked, take=take, usual=usual)
         answered = len(waiting) < len(uids) or bool(partial)

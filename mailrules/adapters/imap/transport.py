@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from imapclient import IMAPClient
 from imapclient.exceptions import LoginError
@@ -255,15 +256,19 @@ class Client(IMAPClient):  # type: ignore[misc]
         wire = self.wire
         prefix = tag + b" "
         while True:
-            several = wire.several(usual.pattern, TOGETHER) if usual is not None else None
-            response = wire.receive() if not several else None
-            if response is not None and not response[0].startswith(b"* "):
+            several = wire.several(usual.pattern, TOGETHER) if usual is not None else []
+            if usual is not None and several:
+                hand_on = partial(usual.take, several)
+            else:
+                response = wire.receive()
                 if response[0].startswith(prefix):
                     return self._ended(response[0], prefix)
-                continue
+                if not response[0].startswith(b"* "):
+                    continue
+                hand_on = partial(take, response)
             try:
-                enough = take(response) if response is not None else usual.take(several)  # type: ignore
-            except BaseException:
+                enough = hand_on()
+            except BaseException:  # whatever it was: the rest of the answer would be read as another's
                 wire.lost("left in the middle of an answer")
                 raise
             if enough:
