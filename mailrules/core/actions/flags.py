@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
+from mailrules.core.actions.reading import NAMES, read_names
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
 from mailrules.core.search import Everything, Key, Search, any_of
@@ -48,34 +49,23 @@ class _FlagChange(Action):
 
     flags: tuple[Template, ...]
     verb: ClassVar[Literal["flag", "unflag"]]
-    value_schema: ClassVar[Mapping[str, Any]] = {
-        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-    }
+    value_schema: ClassVar[Mapping[str, Any]] = NAMES
 
     @classmethod
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:
-        values = value if isinstance(value, list) else [value]
-        if value is None or not values:
-            report.error(path, f"'{cls.key}' needs a flag: '{cls.key}: seen' or '{cls.key}: $Todo'.")
-            return None
-        flags: dict[str, Template] = {}
-        for index, item in enumerate(values):
-            where = (*path, index) if isinstance(value, list) else path
+        def read(item: Any, where: Path) -> Template | None:
             template = Template.parse(item, path=where, report=report, context=context)
-            if template is None:
-                continue
-            name = template.source
-            if template.literal:
-                try:
-                    name = flag_of(name)
-                except ValueError as error:
-                    report.error(where, str(error))
-                    continue
-            if name.lower() in flags:
-                report.error(where, f"'{item}' stands twice in '{cls.key}'.")
-                continue
-            flags[name.lower()] = Template.plain(name) if template.literal else template
-        return cls(flags=tuple(flags.values())) if len(flags) == len(values) else None
+            if template is None or not template.literal:
+                return template
+            try:
+                return Template.plain(flag_of(template.source))
+            except ValueError as error:
+                report.error(where, str(error))
+                return None
+
+        needs = f"a flag: '{cls.key}: seen' or '{cls.key}: $Todo'"
+        flags = read_names(value, read, key=cls.key, needs=needs, path=path, report=report)
+        return None if flags is None else cls(flags=flags)
 
     def facts(self) -> frozenset[Fact]:
         return frozenset().union(*(flag.facts() for flag in self.flags))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.mailbox import mailbox_template
+from mailrules.core.actions.reading import NAMES, read_names
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.mailbox_name import name_problem
 from mailrules.core.message import Fact, Message
@@ -45,27 +46,16 @@ class _LabelChange(Action):
     """An action that puts labels on or takes them off."""
 
     labels: tuple[Template, ...]
-    value_schema: ClassVar[Mapping[str, Any]] = {
-        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-    }
+    value_schema: ClassVar[Mapping[str, Any]] = NAMES
 
     @classmethod
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:
-        values = value if isinstance(value, list) else [value]
-        if value is None or not values:
-            report.error(path, f"'{cls.key}' needs a label: '{cls.key}: Travel'.")
-            return None
-        labels: dict[str, Template] = {}
-        for index, item in enumerate(values):
-            where = (*path, index) if isinstance(value, list) else path
-            template = _label_template(item, key=cls.key, path=where, report=report, context=context)
-            if template is None:
-                continue
-            if template.source.casefold() in labels:
-                report.error(where, f"'{item}' stands twice in '{cls.key}'.")
-                continue
-            labels[template.source.casefold()] = template
-        return cls(labels=tuple(labels.values())) if len(labels) == len(values) else None
+        def read(item: Any, where: Path) -> Template | None:
+            return _label_template(item, key=cls.key, path=where, report=report, context=context)
+
+        needs = f"a label: '{cls.key}: Travel'"
+        labels = read_names(value, read, key=cls.key, needs=needs, path=path, report=report)
+        return None if labels is None else cls(labels=labels)
 
     def facts(self) -> frozenset[Fact]:
         return frozenset().union(*(label.facts() for label in self.labels))
