@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from mailrules.adapters.imap.framing import Response
@@ -146,12 +147,17 @@ def internal_date(value: Any) -> datetime:
     if match is None:
         raise Unreadable(f"{value!r} is not a date")
     day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     try:
-        zone = timezone(-offset if sign == b"-" else offset) if sign else UTC
+        zone = _zone(sign, hours, minutes) if sign else UTC
         return datetime(
             int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), min(int(second or 0), 59),
             tzinfo=zone,
         )  # fmt: skip
     except (ValueError, KeyError):
         raise Unreadable(f"{value!r} is not a date") from None
+
+
+@lru_cache(maxsize=200)
+def _zone(sign: bytes, hours: bytes, minutes: bytes) -> timezone:
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(-offset if sign == b"-" else offset)
