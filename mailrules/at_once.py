@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -19,13 +19,32 @@ LATE = timedelta(minutes=1)
 """After which flags that were read when a message was judged are read again before they are changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AtOnce:
-    """What can be done for many messages of one mailbox with one command."""
+    """What can be done for many messages of one mailbox with one command.
+
+    How a set ended is written while the server is at the next one; the last by `finish`, which must follow.
+    """
 
     store: Store
     world: World
     endings: Endings
+    _ended: tuple[list[EffectRow], Mapping[int, Outcome]] | None = field(default=None, init=False)
+    """What the server has answered, and the journal does not say yet."""
+    _in_hand: bool = field(default=False, init=False)
+
+    def finish(self) -> None:
+        """How the last set ended is written, too, and nothing is in hand any more."""
+        self._write_down(in_hand=False)
+        if self._in_hand:
+            self.store.let_go(self.endings.account, self.endings.mailbox, ACTING)
+
+    def _write_down(self, *, in_hand: bool) -> None:
+        if self._ended is None:
+            return
+        (rows, outcomes), self._ended = self._ended, None
+        self.endings.end(rows, outcomes, in_hand=in_hand)
+        self._in_hand = in_hand
 
     def perform(self, rows: list[EffectRow]) -> None:
         """Perform rows of the same action and arguments."""
@@ -44,13 +63,16 @@ class AtOnce:
         except TransientError as error:
             self.endings.put_off(rows, error, alive=self.world.alive)
             return
-        rows = intend(self.store, rows, evidence, changes)
+        rows = intend(self.store, rows, evidence, changes, beside=False)
         if rows:
+            self._in_hand = True
             now = {row.id: row for row in rows}  # as the journal has them
             with self.store.held(self.endings.account, self.endings.mailbox, ACTING):
                 try:
-                    outcomes = self._act(rows, now)
-                    self.endings.end([now[row.id] for row in rows], outcomes)
+                    with self.world.meanwhile(lambda: self._write_down(in_hand=True)):
+                        outcomes = self._act(rows, now)
+                    self._write_down(in_hand=True)  # if the server had not to be asked
+                    self._ended = [now[row.id] for row in rows], outcomes
                 except Fenced:
                     raise
                 except TransientError as error:

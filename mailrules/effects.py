@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mailrules import clock
@@ -82,6 +83,9 @@ class WorkerEffects:
         return self._mailbox.alive
 
     # -- what recovery asks -------------------------------------------------------------------------
+    def meanwhile(self, work: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._connection.client.meanwhile(work)
+
     def foresee(self, mailboxes: Collection[str]) -> None:
         self._foreseen = self._connection.statuses(list(mailboxes)) if len(mailboxes) > 1 else {}
 

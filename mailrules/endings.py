@@ -43,8 +43,13 @@ class Endings:
     mailbox: str
     tally: Tally = field(default_factory=Tally)
 
-    def end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome]) -> None:
-        """Write how each ended, one transaction a state. Raises Fenced, StoreError."""
+    def end(
+        self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], *, in_hand: bool = False
+    ) -> None:
+        """Write how each ended, one transaction a state. Raises Fenced, StoreError.
+
+        Their hand is empty then; not if others are `in_hand` already.
+        """
         by_state: dict[str, list[EffectRow]] = defaultdict(list)
         at = clock.now()
         for row in rows:
@@ -57,7 +62,7 @@ class Endings:
                 at=at,
                 detail={row.id: _detail(row, outcomes[row.id]) for row in those},
                 next_try=_next_try(those, outcomes, at) if state == "later" else None,
-                hand=hand_of(those[0]) if last == 0 else "",
+                hand=hand_of(those[0]) if last == 0 and not in_hand else "",
                 known=those,
             )
             self.tally.add(state, len(those))

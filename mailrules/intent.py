@@ -15,10 +15,13 @@ def intend(
     rows: list[EffectRow],
     evidence: Mapping[str, Any],
     changes: Mapping[int, Mapping[str, Any]],
+    *,
+    beside: bool = True,
 ) -> list[EffectRow]:
     """Write that these are about to be done; rows that a person took from us meanwhile fall out.
 
-    Where an earlier try was going to put them stays written: its copy may still show.
+    Where an earlier try was going to put them stays written: its copy may still show. They are in hand then
+    `beside` what is, or instead of that: which is through then.
     """
     if not rows:
         return []
@@ -31,9 +34,12 @@ def intend(
     try:
         return store.advance(
             [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail,
-            hand=hand_of(rows[0]), known=rows,
+            hand=hand_of(rows[0]), beside=beside, known=rows,
         )  # fmt: skip
     except Fenced:
         if len(rows) == 1:
             return []
-        return [mine for row in rows for mine in intend(store, [row], evidence, changes)]
+        free: list[EffectRow] = []
+        for row in rows:
+            free += intend(store, [row], evidence, changes, beside=beside or bool(free))
+        return free

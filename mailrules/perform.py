@@ -84,10 +84,14 @@ class Performer:
         }
         if len(places) > 1 and not self.stopping():
             self.world.foresee(list(places))
-        for group in groups:
-            if self.stopping():
-                break
-            self._perform_set(group, turns)
+        at_once = AtOnce(self.store, self.world, self.endings)
+        try:
+            for group in groups:
+                if self.stopping():
+                    break
+                self._perform_set(group, turns, at_once)
+        finally:
+            at_once.finish()
         self.world.foresee(())  # what was foreseen gets old
 
     def _with_room(self, heads: Sequence[EffectRow]) -> list[EffectRow]:
@@ -139,7 +143,7 @@ class Performer:
             self.wait = before
 
     # -- one set ----------------------------------------------------------------------------------
-    def _perform_set(self, rows: list[EffectRow], turns: Turns) -> None:
+    def _perform_set(self, rows: list[EffectRow], turns: Turns, at_once: AtOnce) -> None:
         """Perform rows of the same action and arguments."""
         try:
             rows = self._settle(rows)
@@ -158,7 +162,7 @@ class Performer:
         if rows[0].action in NOTES:
             self.endings.end(rows, {row.id: Outcome("done") for row in rows})
         elif rows[0].verb in SET_ACTIONS:
-            AtOnce(self.store, self.world, self.endings).perform(rows)
+            at_once.perform(rows)
         else:
             one_by_one = OneByOne(self.store, self.world, self.endings, self.errands)
             for row in rows:  # each with its own look at the brakes: they hold before the next effect

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from mailrules.adapters.store import EffectRow
@@ -31,6 +32,10 @@ class World(Effects, Protocol):
     def move(
         self, targets: Sequence[EffectTarget], mailbox: str, *, on_copied: Copied | None = None
     ) -> Mapping[int, Outcome]: ...
+
+    def meanwhile(self, work: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within it, `work` is done once, while the server is at the first command; not at all if none is
+        sent."""
 
     def foresee(self, mailboxes: Collection[str]) -> None:
         """Where the next moves and copies will go: `destination` need not ask for each by itself."""

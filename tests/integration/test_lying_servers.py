@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,39 @@ def test_a_connection_that_is_cut_at_a_command(command: bytes, tmp_path: Path) -
         program.run("run", "--once")
         assert found(server) == EXPECTED
         assert {e["state"] for e in program.log()} == {"done"}
+
+
+def test_a_cut_at_one_set_costs_no_other(tmp_path: Path) -> None:
+    """How a set ended is written while the server is at the next one: when that is cut, it is known."""
+    with ScriptedServer() as server:
+        program = Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password})
+        program.run("run", "--once")
+        program.config.write_text(config(server.port).split("rules:")[0] + TWO_PLACES)
+        for raw in MAILS[:2]:
+            server.box().add(raw)
+        seen: list[dict[str, str]] = []
+
+        def cut(session: object, line: bytes) -> object:
+            until = time.monotonic() + 10
+            states: dict[str, str] = {}
+            while states.get("first") != "done" and time.monotonic() < until:
+                states = {entry["rule"]: entry["state"] for entry in program.log()}
+            seen.append(states)
+            return CUT
+
+        server.script(rb"UID MOVE .*Second", cut, times=1)
+        program.run("run", "--once", status=75)
+        assert seen == [{"first": "done", "second": "running"}]
+        program.run("run", "--once")
+        assert found(server) == {"First": {1}, "Second": {2}}
+        assert sorted(e["state"] for e in program.log()) == ["done", "done"]
+
+
+TWO_PLACES = """
+rules:
+  - {name: first, when: {subject: invoice}, then: [{move: First}]}
+  - {name: second, when: {subject: nothing}, then: [{move: Second}]}
+"""
 
 
 def test_a_server_without_idle_is_polled(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import imaplib
 import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -78,6 +79,7 @@ class Client(IMAPClient):  # type: ignore[misc]
     ) -> None:
         self._born = born
         self._owed: bytes | None = None  # the tag of an IDLE whose DONE was not sent yet
+        self._beside: Callable[[], None] | None = None
         self._security = security
         self._limits = limits or Limits()
         self._wire_timeout = timeout
@@ -223,9 +225,31 @@ class Client(IMAPClient):  # type: ignore[misc]
                 wire.send(part.octets)
             line = b""
         wire.send(line + b"\r\n")
+        self._work_beside()
         status = self._await(tag, untagged) if take is None else self._stream(tag, take, usual)
         assert status is not None
         return Reply(status, untagged)
+
+    @contextmanager
+    def meanwhile(self, work: Callable[[], None]) -> Iterator[None]:
+        """Within it, the first `command` does this while the server is at it: once it is sent, before its
+        answer is read. Not at all if there is no command. If it raises, the connection is given up.
+        """
+        self._beside = work
+        try:
+            yield
+        finally:
+            self._beside = None
+
+    def _work_beside(self) -> None:
+        work, self._beside = self._beside, None
+        if work is None:
+            return
+        try:
+            work()
+        except BaseException:  # whatever it was: the answer would be read as another's
+            self.wire.lost("left before the answer")
+            raise
 
     def together(self, lines: Sequence[bytes]) -> list[Reply]:
         """Send commands that do not depend on each other in one piece, and read the answer to each.

@@ -231,6 +231,43 @@ def test_silence_ends_by_the_timeout(scripted: Scripted, connect: Connect) -> No
         connect(server, timeout=0.3).noop()
 
 
+def test_work_while_the_server_is_at_a_command(scripted: Scripted, connect: Connect) -> None:
+    """What is to be done meanwhile is done once, when the command is sent and before its answer comes."""
+    server = scripted()
+    at_it = threading.Event()
+
+    def wait(session: object, line: bytes) -> None:
+        assert at_it.wait(10)
+
+    server.script(rb"NOOP", wait, times=1)
+    connection = connect(server)
+    done: list[str] = []
+
+    def work() -> None:
+        done.append("worked")
+        at_it.set()
+
+    with connection.client.meanwhile(work):
+        connection.noop()
+        connection.noop()
+    with connection.client.meanwhile(work):
+        pass
+    connection.noop()
+    assert done == ["worked"]
+
+
+def test_work_that_fails_meanwhile_costs_the_connection(scripted: Scripted, connect: Connect) -> None:
+    """If what is done meanwhile raises, no later command can take the answer for its own."""
+    connection = connect(scripted())
+
+    def fail() -> None:
+        raise TransientError("no room")
+
+    with pytest.raises(TransientError, match="no room"), connection.client.meanwhile(fail):
+        connection.noop()
+    assert not connection.alive
+
+
 def test_a_million_uids(scripted: Scripted, connect: Connect) -> None:
     """One SEARCH line of seven megabytes is read."""
     server = scripted()
