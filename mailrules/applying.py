@@ -16,10 +16,11 @@ from mailrules.adapters.store import Acted
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.errors import PermanentError
 from mailrules.core.evidence import FlagReading, lasting
+from mailrules.holding import Brake
 from mailrules.house import House
 from mailrules.planfile import SavedPlan, Section
 from mailrules.planned import Event, LeftOut, Planned
-from mailrules.planning import Planner
+from mailrules.planning import Do, Planner
 
 
 class Replay(Planner):
@@ -70,12 +71,18 @@ class Replay(Planner):
             present = mailbox.uids()
             leaves = section.leaves
             leaving = sum(uid in leaves for uid in present)
-            if self._braked(account, section.mailbox, leaving, len(present), over_brakes=over_brakes):
+            if self._braked(account, section.mailbox, Brake(len(present), off=over_brakes, leaving=leaving)):
                 continue
-            yield from self._do(
-                account, connection, mailbox, self.saved.read(section), section.messages,
-                judged=section.messages, detail=None if self.house.dry_run else {"plan": self.saved.id},
-            )  # fmt: skip
+            yield from self._do_section(account, connection, mailbox, section)
+
+    def _do_section(
+        self, account: str, connection: Connection, mailbox: Mailbox, section: Section
+    ) -> Iterator[Event]:
+        yield from self._do(
+            account, connection, mailbox, map(Do, self.saved.read(section)),
+            total=lambda: section.messages, judged=lambda: section.messages,
+            detail=None if self.house.dry_run else {"plan": self.saved.id},
+        )  # fmt: skip
 
     def _fit(
         self, account: str, mailbox: Mailbox, window: Sequence[Planned], told: list[Event]

@@ -1,14 +1,18 @@
 """`plan` and `apply`: the rules over the mail that is there now.
 
 Planning judges every message and changes nothing. Applying records the same decisions in the journal
-and performs them, mailbox by mailbox, in windows, so that Ctrl-C at any moment leaves a true journal.
+and performs them, mailbox by mailbox, in windows, so that Ctrl-C at any moment leaves a true journal. It
+begins as soon as the mailbox's brake can't trip any more, and where what is done may change what is decided
+for other messages, when all are judged. What is done is forgotten, what waits is kept small: memory does not
+grow with the mailbox.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from mailrules import clock
@@ -22,18 +26,20 @@ from mailrules.adapters.store.assigning import Assignments
 from mailrules.adapters.store.replies import Replies
 from mailrules.assigning import whose_turn
 from mailrules.core.actions.base import PlannedEffect
-from mailrules.core.brakes import takes_most
 from mailrules.core.decision import Decision, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError
+from mailrules.core.message import Fact
 from mailrules.core.rule import Rule
 from mailrules.core.search import Everything, Key
 from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
 from mailrules.forecast import Forecast
+from mailrules.holding import Brake, Held
 from mailrules.house import House, scheduled_rules
-from mailrules.judging import PIECE, WORTH_A_SEARCH, Judge
+from mailrules.judging import LEARNED, PIECE, WORTH_A_SEARCH, Judge
 from mailrules.pace import Pace
 from mailrules.planned import (
+    MOST_CREATED,
     Compared,
     Event,
     LeftOut,
@@ -60,6 +66,23 @@ _ASKED = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Do:
+    """This message is to be acted on now."""
+
+    planned: Planned
+
+
+@dataclass(slots=True)
+class _Acting:
+    """How far a run that acts has come."""
+
+    run: int
+    done: int = 0
+    matched: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+
+
 class Planner:
     """Walks accounts and mailboxes. Events come as they happen; `summary` is complete at the end."""
 
@@ -73,6 +96,7 @@ class Planner:
         self._turns: dict[str, Assignments] = {}  # whose turn it would be, by account
         self.forecast = _forecast(house)
         self._replies: dict[str, Replies] = {}  # who would be answered, by account
+        self._missing: set[str] = set()  # mailboxes that were not there when one was begun with
         self._once: set[int] = set()  # hashes of what is done once only, and is planned
 
     # -- plan -----------------------------------------------------------------------------------
@@ -198,6 +222,7 @@ class Planner:
         uids = self._since(mailbox, uids)
         judge = self._judge(account, mailbox.name, rules)
         yield self._look(account, mailbox, judge, len(uids))
+        self._missing.clear()
         pace = Pace()
         done = 0
         while done < len(uids):
@@ -206,6 +231,7 @@ class Planner:
                 return
             window = uids[done : done + pace.size]
             done += len(window)
+            mailbox = _still(mailbox)
             began = clock.timer()
             judged = judge.judge(mailbox, window, clock.now())
             pace.learn(len(window), seconds=clock.timer() - began, waited=len(judged.decisions))
@@ -241,7 +267,7 @@ class Planner:
         turns = self._turns.setdefault(account, Assignments(account))
         found = whose_turn(found, store=self.house.journal, mailbox=mailbox, turns=turns)
         done = self._done_before(account, mailbox, found)
-        there = mailbox.connection.listing.get
+        exists = partial(self._exists, mailbox)
         for uid, (identity, decision) in found.items():
             known = [
                 (uid, place) in done or self._twice(identity, effect)
@@ -253,9 +279,18 @@ class Planner:
                 decision = replace(decision, effects=kept)
             decision = self._answered_lately(account, decision)
             planned = Planned(account, mailbox.name, mailbox.uidvalidity, uid, identity, decision, before)
-            self.summary.count(planned, exists=lambda name: there(name) is not None)
+            self.summary.count(planned, exists=exists)
             self.forecast.count(planned)
             yield planned
+
+    def _exists(self, mailbox: Mailbox, name: str) -> bool:
+        """Whether a mailbox was there before what is planned now was begun with."""
+        if name in self._missing:
+            return False
+        there = mailbox.connection.listing.get(name) is not None
+        if not there and len(self._missing) < MOST_CREATED:
+            self._missing.add(name)
+        return there
 
     def _answered_lately(self, account: str, decision: Decision) -> Decision:
         """Without replies to those who have had theirs."""
@@ -329,20 +364,47 @@ class Planner:
             self._turns.clear()  # those of the mailbox before are in the journal now
             self._replies.clear()
             mailbox = connection.selected(name) or connection.select(name)
-            before = self.summary.messages
-            total = self._ours(account, mailbox, mailbox.uids())
-            found: list[Planned] = []
-            for event in self._survey(account, mailbox, total):
-                if isinstance(event, Planned):
-                    found.append(event)
-                yield event
+            yield from self._apply_mailbox(account, connection, mailbox, over_brakes=over_brakes)
             if self.summary.stopped:
                 return
-            leaving = sum(planned.leaves for planned in found)
-            if self._braked(account, name, leaving, len(total), over_brakes=over_brakes):
-                continue
-            judged = self.summary.messages - before
-            yield from self._do(account, connection, mailbox, found, len(found), judged=judged)
+
+    def _apply_mailbox(
+        self, account: str, connection: Connection, mailbox: Mailbox, *, over_brakes: bool
+    ) -> Iterator[Event]:
+        uids = self._ours(account, mailbox, mailbox.uids())
+        brake = Brake(len(uids), off=over_brakes)
+        before, matched = self.summary.messages, self.summary.matched
+        yield from self._do(
+            account, connection, mailbox, self._found(account, mailbox, uids, brake),
+            total=lambda: self.summary.matched - matched,
+            judged=lambda: self.summary.messages - before,
+            braked=lambda: self._braked(account, mailbox.name, brake),
+        )  # fmt: skip
+
+    def _found(
+        self, account: str, mailbox: Mailbox, uids: Sequence[int], brake: Brake
+    ) -> Iterator[Event | Do]:
+        """The survey of a mailbox, and what it found to be done, once the brake can't trip any more."""
+        early = self._by_themselves(self._rules(account, mailbox.name))
+        held = Held()
+        for event in self._survey(account, mailbox, uids):
+            yield event
+            if isinstance(event, Planned):
+                brake.count(event)
+                held.add(event)
+            elif isinstance(event, Progress):
+                if early and not brake.may_trip(to_come=event.total - event.done):
+                    yield from map(Do, held.take())
+                else:
+                    held.pack()
+        if not self.summary.stopped and not brake.may_trip(to_come=0):
+            yield from map(Do, held.take())
+
+    def _by_themselves(self, rules: Sequence[Rule]) -> bool:
+        """Whether what is done to one message changes nothing of what is decided for the others."""
+        facts = frozenset[Fact]().union(*(rule.facts() for rule in rules if rule.enabled))
+        turns = any(action.key == "assign" for rule in rules for action in rule.then)
+        return not turns and not any(fact.kind in LEARNED for fact in facts)
 
     def _ours(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> list[int]:
         """Without what kills, and what the running worker is about to judge: what came just now."""
@@ -353,11 +415,11 @@ class Planner:
             ours = [uid for uid in ours if uid in judged]
         return ours
 
-    def _braked(self, account: str, name: str, leaving: int, total: int, *, over_brakes: bool) -> bool:
-        if over_brakes or not takes_most(leaving=leaving, there=total):
+    def _braked(self, account: str, name: str, brake: Brake) -> bool:
+        if not brake.may_trip(to_come=0):
             return False
         self.summary.braked.append(
-            f"{account}/{name}: {leaving} of {total} messages would leave the mailbox. "
+            f"{account}/{name}: {brake.leaving} of {brake.there} messages would leave the mailbox. "
             "Nothing was done there; if that is what you want, say --over-brakes."
         )
         return True
@@ -373,13 +435,42 @@ class Planner:
         account: str,
         connection: Connection,
         mailbox: Mailbox,
-        found: Iterable[Planned],
-        total: int,
+        found: Iterable[Event | Do],
         *,
-        judged: int,
+        total: Callable[[], int],
+        judged: Callable[[], int],
+        braked: Callable[[], bool] = lambda: False,
         detail: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
-        """Record and perform, some messages at a time."""
+        """Record and perform, some messages at a time. Other events of `found` are handed on.
+
+        `total`: of how many, by what is found so far. `braked`: whether, after all, nothing is to be done.
+        """
+        acting: _Acting | None = None
+        window = _Window()
+        try:
+            for each in found:
+                if not isinstance(each, Do):
+                    yield each
+                    continue
+                acting = acting or self._begin(account, mailbox, detail)
+                if window.add(each.planned):
+                    yield from self._act(acting, account, connection, mailbox, window.take(), total)
+                    if self.summary.stopped:
+                        return
+            if self.summary.stopped or braked():
+                return
+            acting = acting or self._begin(account, mailbox, detail)
+            if window.messages:
+                yield from self._act(acting, account, connection, mailbox, window.take(), total)
+        finally:
+            if acting is not None:
+                self.summary.states.update(acting.states)
+                self.house.store.end_run(
+                    acting.run, at=clock.now(), judged=judged(), matched=acting.matched, detail=detail
+                )
+
+    def _begin(self, account: str, mailbox: Mailbox, detail: Mapping[str, Any] | None) -> _Acting:
         run = self.house.store.start_run(
             account=account,
             mailbox=mailbox.name,
@@ -390,27 +481,31 @@ class Planner:
         )
         self._first_run = self._first_run or run
         self.summary.runs.append(run)
-        done = matched = 0
-        states: Counter[str] = Counter()
-        try:
-            for window in _windows(found):
-                if self._stopping():
-                    self.summary.stopped = True
-                    break
-                told: list[Event] = []
-                with self.house.lock(account, mailbox.name):
-                    selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
-                    if selected.uidvalidity != mailbox.uidvalidity:
-                        raise TransientError(f"{mailbox.name} was numbered anew meanwhile. Say it again.")
-                    fit = self._fit(account, selected, window, told)
-                    states.update(self._perform(run, account, connection, selected, fit))
-                done += len(window)
-                matched += len(fit)
-                yield from told
-                yield Progress(account, mailbox.name, done, total, "acting", dict(states))
-        finally:
-            self.summary.states.update(states)
-            self.house.store.end_run(run, at=clock.now(), judged=judged, matched=matched, detail=detail)
+        return _Acting(run)
+
+    def _act(
+        self,
+        acting: _Acting,
+        account: str,
+        connection: Connection,
+        mailbox: Mailbox,
+        window: Sequence[Planned],
+        total: Callable[[], int],
+    ) -> Iterator[Event]:
+        """Record and perform these, unless it is to stop."""
+        if self._stopping():
+            self.summary.stopped = True
+            return
+        told: list[Event] = []
+        with self.house.lock(account, mailbox.name):
+            selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
+            _same_numbers(selected, mailbox)
+            fit = self._fit(account, selected, window, told)
+            acting.states.update(self._perform(acting.run, account, connection, selected, fit))
+        acting.done += len(window)
+        acting.matched += len(fit)
+        yield from told
+        yield Progress(account, mailbox.name, acting.done, total(), "acting", dict(acting.states))
 
     def _perform(
         self, run: int, account: str, connection: Connection, mailbox: Mailbox, window: Sequence[Planned]
@@ -450,19 +545,39 @@ def _forecast(house: House) -> Forecast:
     )
 
 
-def _windows(found: Iterable[Planned]) -> Iterator[list[Planned]]:
+@dataclass(slots=True)
+class _Window:
     """Messages recorded, then acted on together; few where scripts and SMTP take their time, for new mail
     waits for us."""
-    window: list[Planned] = []
-    slow = False
-    for planned in found:
-        window.append(planned)
-        slow = slow or any(effect.once for effect in planned.decision.effects)
-        if len(window) >= (ONE_BY_ONE if slow else TOGETHER):
-            yield window
-            window, slow = [], False
-    if window:
-        yield window
+
+    messages: list[Planned] = field(default_factory=list)
+    slow: bool = False
+
+    def add(self, planned: Planned) -> bool:
+        """Whether that makes it full."""
+        self.messages.append(planned)
+        self.slow = self.slow or any(effect.once for effect in planned.decision.effects)
+        return len(self.messages) >= (ONE_BY_ONE if self.slow else TOGETHER)
+
+    def take(self) -> list[Planned]:
+        """What is in it, and it is empty."""
+        messages, self.messages, self.slow = self.messages, [], False
+        return messages
+
+
+def _still(mailbox: Mailbox) -> Mailbox:
+    """The mailbox, selected: acting may have selected another one meanwhile."""
+    connection = mailbox.connection
+    now = connection.current
+    if now is None or (now.name, now.examined) != (mailbox.name, mailbox.examined):
+        now = connection.select(mailbox.name, read_only=mailbox.examined)
+    _same_numbers(now, mailbox)
+    return now
+
+
+def _same_numbers(selected: Mailbox, mailbox: Mailbox) -> None:
+    if selected.uidvalidity != mailbox.uidvalidity:
+        raise TransientError(f"{mailbox.name} was numbered anew meanwhile. Say it again.")
 
 
 __all__ = ["Compared", "LeftOut", "Look", "Planned", "Planner", "Progress", "Selection", "Summary", "explain"]
