@@ -1,11 +1,11 @@
 """The selector loop: who is parked, who is due.
 
 One thread holds every idle connection. A parked one costs a socket and a timer, no thread. When its
-socket turns readable or its timer runs out it is handed to the pool, where one worker alone owns it
+socket turns readable or its timer runs out it is handed to a thread, which alone owns it
 until its `wake` returns and it is parked again.
 
 A server that freezes, or drips a byte a second, holds a thread while the wire has patience (60 s of silence,
-120 s a command). So the pool grows when all its threads wait, and one host gets its share and no more.
+120 s a command). So there are more threads where all wait (crew.py), and one host gets its share and no more.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import selectors
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Literal, Protocol
 
 from mailrules import clock
+from mailrules.crew import Crew
 
 log = logging.getLogger("mailrules.poller")
 
@@ -47,7 +48,7 @@ class Park:
 
 
 class Parked(Protocol):
-    """What the poller holds. `wake` runs in the pool and says where to park next; None ends it.
+    """What the poller holds. `wake` runs in a thread of the crew and says where to park next; None ends it.
 
     After `wake("stop")` it must return None. `failed` is asked instead of a result when `wake` raised.
     `abort` comes from any thread and makes whatever `wake` waits for end. `host`: those of one host
@@ -73,13 +74,13 @@ class _Place:
 
 
 class Poller:
-    """Owns the selector thread and the pool. `threads` bounds how many connections work at once."""
+    """Owns the selector thread and its crew. `threads` bounds how many connections work at once."""
 
     def __init__(self, *, threads: int = THREADS) -> None:
         self._share = max(1, threads // 2)  # of one host
         self._running: Counter[str] = Counter()  # by host
         self._queues: dict[str, deque[tuple[int, _Place, Why]]] = defaultdict(deque)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailrules-worker")
+        self._crew = Crew(threads, name="mailrules-worker")
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
@@ -90,7 +91,6 @@ class Poller:
         self._timers: list[tuple[float, int, int, _Place]] = []
         self._order = count()
         self._stopping = False
-        self._starved = False
         self._thread = threading.Thread(target=self._loop, name="mailrules-poller", daemon=True)
         self.ticked = clock.timer()
         """When the loop last went round (clock.timer()): the watchdog feeds on it."""
@@ -137,7 +137,7 @@ class Poller:
         self._stopping = True
         self._knock()
         self._thread.join(TICK)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._crew.close()
         return not left
 
     @property
@@ -165,9 +165,9 @@ class Poller:
         slept = clock.suspended()
         while not self._stopping:
             self.ticked = clock.timer()
-            timeout = TICK
+            timeout = min(TICK, self._crew.stretch())
             if self._timers:
-                timeout = min(TICK, max(0.0, self._timers[0][0] - self.ticked))
+                timeout = min(timeout, max(0.0, self._timers[0][0] - self.ticked))
             for key, _ in self._selector.select(timeout):
                 if key.data is None:
                     self._drain_pipe()
@@ -184,8 +184,6 @@ class Poller:
                     if not place.busy:
                         self._submit(place, "resumed")
             self._run_timers()
-            if self._starved:
-                self._try_for_a_thread()
 
     def _drain_pipe(self) -> None:
         with suppress(BlockingIOError):
@@ -247,19 +245,12 @@ class Poller:
             return
         self._running[host] += 1
         try:
-            self._pool.submit(self._wake, place, why)
-        except RuntimeError as error:  # no new thread to be had now; the pool keeps the work for the next one
+            self._crew.do(partial(self._wake, place, why))
+        except RuntimeError as error:  # no new thread to be had now; the crew keeps the work for the next one
             log.error("%s: %s; waiting for a free thread", place.member.name, error)
-            self._starved = True
-
-    def _try_for_a_thread(self) -> None:
-        """There may be no thread at all that could take up what the pool has kept."""
-        with suppress(RuntimeError):  # once more at the next tick
-            self._pool.submit(lambda: None)
-            self._starved = False
 
     def _wake(self, place: _Place, why: Why) -> None:
-        """In the pool: one turn, and back to the poller's thread."""
+        """In a thread of the crew: one turn, and back to the poller's thread."""
         park, failure = None, None
         try:
             park = place.member.wake(why)

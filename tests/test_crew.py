@@ -1,0 +1,151 @@
+"""mailrules.crew: threads that come with the work and go without it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mailrules.crew import AT_ONCE, KEPT, PATIENCE, Crew
+
+
+class Gate:
+    """Work that waits until it is let through, and counts who has come."""
+
+    def __init__(self) -> None:
+        self.come = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def __call__(self) -> None:
+        self.come.release()
+        self.open.wait(10)
+
+    def wait(self, times: int = 1) -> None:
+        for _ in range(times):
+            assert self.come.acquire(timeout=5)
+
+
+@pytest.fixture
+def crews() -> Iterator[Callable[..., Crew]]:
+    made: list[Crew] = []
+
+    def make(most: int = 50, rest: float = 10.0) -> Crew:
+        made.append(Crew(most, name="test-crew", rest=rest))
+        return made[-1]
+
+    yield make
+    for crew in made:
+        crew.close()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_quick_work_needs_few_threads(crews: Callable[..., Crew]) -> None:
+    """A thousand pieces of work that wait for nobody are done by those that start without hesitating."""
+    crew, done = crews(), threading.Semaphore(0)
+    for _ in range(1000):
+        crew.do(done.release)
+    for _ in range(1000):
+        assert done.acquire(timeout=5)
+    assert crew.size <= AT_ONCE
+
+
+def test_grows_where_all_wait(crews: Callable[..., Crew]) -> None:
+    """Where every thread waits for a server, work that has waited for a moment gets one more."""
+    crew, gate, done = crews(), Gate(), threading.Event()
+    for _ in range(AT_ONCE):
+        crew.do(gate)
+    gate.wait(AT_ONCE)
+    crew.do(done.set)
+    assert 0 < crew.stretch() <= PATIENCE
+    assert not done.is_set() and crew.size == AT_ONCE
+    time.sleep(PATIENCE * 1.5)
+    crew.stretch()
+    assert done.wait(5)
+    assert crew.stretch() == float("inf"), "nobody waits any more"
+    gate.open.set()
+
+
+def test_never_more_than_it_may(crews: Callable[..., Crew]) -> None:
+    """Past its bound work waits for a thread that becomes free, in the order in which it came."""
+    crew, gate, order = crews(2), Gate(), list[int]()
+    for _ in range(2):
+        crew.do(gate)
+    gate.wait(2)
+    for number in range(3):
+        crew.do(lambda number=number: order.append(number))  # type: ignore[misc]
+    time.sleep(PATIENCE * 1.5)
+    assert crew.stretch() == float("inf") and crew.size == 2 and order == []
+    gate.open.set()
+    _until(lambda: len(order) == 3)
+    assert order[0] == 0
+
+
+def test_who_rests_for_long_ends(crews: Callable[..., Crew]) -> None:
+    """After a while without work only a few threads are left, and these still take what comes."""
+    crew, gate = crews(rest=0.05), Gate()
+    for _ in range(AT_ONCE):
+        crew.do(gate)
+    gate.wait(AT_ONCE)
+    gate.open.set()
+    _until(lambda: crew.size == KEPT)
+    time.sleep(0.15)
+    assert crew.size == KEPT
+    crew.do(gate)
+    gate.wait()
+
+
+def test_work_is_not_held_by_who_rests(crews: Callable[..., Crew]) -> None:
+    """A thread without work keeps nothing of what it has done alive."""
+    import weakref
+
+    class Thing:
+        done = threading.Event()
+
+        def work(self) -> None:
+            self.done.set()
+
+    crew, thing = crews(), Thing()
+    gone = weakref.ref(thing)
+    crew.do(thing.work)
+    del thing
+    assert Thing.done.wait(5)
+    _until(lambda: gone() is None)
+
+
+def test_a_system_without_threads_keeps_the_work(
+    crews: Callable[..., Crew], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, who asks is told, and the work is done as soon as there is one."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    crew, first, second = crews(), threading.Event(), threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="new thread"):
+            crew.do(first.set)
+        assert crew.size == 0 and crew.stretch() > PATIENCE, "not asked again at once"
+    crew.do(second.set)
+    assert first.wait(5) and second.wait(5)
+
+
+def test_after_closing_nothing_is_done(crews: Callable[..., Crew]) -> None:
+    """`close` ends who rests, lets the others finish, and forgets what waits."""
+    crew, gate, late = crews(1), Gate(), threading.Event()
+    crew.do(gate)
+    gate.wait()
+    crew.do(late.set)
+    crew.close()
+    crew.do(late.set)
+    gate.open.set()
+    _until(lambda: crew.size == 0)
+    assert not late.is_set()
