@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Literal
+from typing import Any, Literal
 
 from mailrules.config_accounts import Account, Accounts, apply_defaults
 from mailrules.config_include import Assembly
@@ -57,7 +57,8 @@ class Config:
     """A file without errors. `files` are all that were read, those of lists included.
 
     `text_hash` is the hash of their contents: another hash means another rule set. `warnings` are lines
-    `FILE:LINE:COLUMN: message`.
+    `FILE:LINE:COLUMN: message`. `rules_as_written`: the rules as plain data. The rest of what was read is
+    not kept: of thousands of accounts it is megabytes.
     """
 
     path: FilePath
@@ -69,7 +70,7 @@ class Config:
     tests: tuple[RuleTest, ...] = ()
     warnings: tuple[str, ...] = ()
     text_hash: str = ""
-    document: Document | None = field(default=None, repr=False, compare=False)
+    rules_as_written: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
         tests=tests,
         warnings=tuple(str(finding) for finding in findings),
         text_hash=_text_hash(assembly, reader),
-        document=document,
+        rules_as_written=data.get("rules", []),
     )
     return Examination(config, findings)
 

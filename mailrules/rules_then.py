@@ -25,10 +25,9 @@ LONGEST_LIST = 1_000_000
 
 def kept(config: Config) -> str:
     """The rules of a configuration as one text that `rules_of` reads; "" if it was not read from a file."""
-    data = config.document.data if config.document is not None else None
-    if not isinstance(data, dict):
+    rules = config.rules_as_written
+    if rules is None:
         return ""
-    rules = data.get("rules", [])
     used = {
         name: list(config.lists[name])
         for name in sorted(set(list_names(rules)))
