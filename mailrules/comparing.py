@@ -14,9 +14,9 @@ from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.config import Config
 from mailrules.core.decision import Decision, Situation, explain
 from mailrules.core.difference import Both, DecideBoth
-from mailrules.core.rule import Rule
+from mailrules.core.rule import Rule, is_glob
 from mailrules.core.ruleset import RuleSet
-from mailrules.house import House, is_glob
+from mailrules.house import House
 from mailrules.judging import Judge
 from mailrules.planned import Compared, Event, Selection
 from mailrules.planning import Planner

@@ -16,7 +16,7 @@ from mailrules.core.conditions.base import Condition
 from mailrules.core.conditions.flags import Seen
 from mailrules.core.errors import Path
 from mailrules.core.implication import Clash, Is, Literal, Term
-from mailrules.core.rule import Rule
+from mailrules.core.rule import Rule, account_named
 from mailrules.core.template import Template
 
 _CERTAIN = frozenset({"received", "now", "account", "rule", "mailbox"})
@@ -41,9 +41,7 @@ class View:
     @classmethod
     def of(cls, rule: Rule, index: int, data: Mapping[str, Any], accounts: Mapping[str, Account]) -> View:
         concerned = tuple(
-            account
-            for account in accounts.values()
-            if rule.accounts is None or any(fnmatchcase(account.name, name) for name in rule.accounts)
+            account for account in accounts.values() if account_named(rule.accounts, account.name)
         )
         return cls(rule, index, data, concerned)
 

@@ -18,7 +18,7 @@ from mailrules.core.conditions import parse_when
 from mailrules.core.conditions.base import Condition, ParseContext
 from mailrules.core.conditions.logic import All, Not
 from mailrules.core.errors import Path, Report
-from mailrules.core.rule import Limits, Rule
+from mailrules.core.rule import Limits, Rule, account_named
 from mailrules.yaml_nodes import Document
 
 RULE_KEYS = (
@@ -144,11 +144,7 @@ class Rules:
 
     def _concerned(self, names: tuple[str, ...] | None) -> list[Account]:
         """The accounts that the rule is for."""
-        return [
-            account
-            for account in self._accounts.values()
-            if names is None or any(fnmatchcase(account.name, name) for name in names)
-        ]
+        return [account for account in self._accounts.values() if account_named(names, account.name)]
 
     def _mailbox_names(self, section: Section) -> tuple[str, ...] | None:
         names = section.texts("mailboxes")

@@ -52,6 +52,8 @@ class Crew:
     def do(self, work: Work) -> None:
         """Have it done, from any thread. RuntimeError: no thread is to be had now; the work is kept, for the
         next one that is free or that `stretch` can start."""
+        if not threading.main_thread().is_alive():
+            self.close()  # the program ends without having said so; Python waits for our threads
         with self._lock:
             if self._closed:
                 return
@@ -65,7 +67,7 @@ class Crew:
     def stretch(self) -> float:
         """One more thread, if work has waited for long. Seconds until this is to be asked again."""
         with self._lock:
-            if not self._waiting or self._threads >= self._most:
+            if not self._waiting or self._closed or self._threads >= self._most:
                 return float("inf")
             now = clock.timer()
             wait = max(self._waiting[0][0] + PATIENCE, self._refused + REFUSED) - now
@@ -86,9 +88,7 @@ class Crew:
                 self._idle.pop().put(None)
 
     def _start(self) -> None:
-        if not threading.main_thread().is_alive():
-            raise RuntimeError("the program is ending")
-        thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=False)
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}")
         try:
             thread.start()
         except RuntimeError:

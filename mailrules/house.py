@@ -20,7 +20,7 @@ from mailrules.adapters.store import Store, StoreError, StoreFull, covering, in_
 from mailrules.config import Account, Config
 from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
 from mailrules.core.errors import PermanentError, TransientError
-from mailrules.core.rule import Rule
+from mailrules.core.rule import Rule, is_glob
 from mailrules.core.ruleset import RuleSet
 from mailrules.core.uidset import UidSet
 from mailrules.effects import WorkerEffects
@@ -413,8 +413,3 @@ def scheduled_rules(rules: Iterable[Rule], account: str) -> list[Rule]:
 def matches_any(name: str, patterns: Sequence[str]) -> bool:
     """Whether a mailbox is named, or matched by a glob, in `mailboxes`."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def is_glob(name: str) -> bool:
-    """Whether a name in `mailboxes` stands for those that match it."""
-    return any(c in name for c in "*?[")

@@ -19,7 +19,7 @@ from mailrules.core.actions.flags import Flag
 from mailrules.core.actions.mailbox import Archive, Copy, Junk, Move, Trash
 from mailrules.core.errors import PermanentError, RenderError, TransientError
 from mailrules.core.message import Message, MessageKey
-from mailrules.core.rule import Rule
+from mailrules.core.rule import Rule, account_named
 from mailrules.search_probe import probe
 
 _AT_ONCE = 8
@@ -69,7 +69,9 @@ class _Inspection:
         self._config = config
         self._account = account
         self._connection = connection
-        self._rules = [rule for rule in config.rules if rule.enabled and _concerns(rule, account)]
+        self._rules = [
+            rule for rule in config.rules if rule.enabled and account_named(rule.accounts, account.name)
+        ]
 
     def remarks(self, probe_search: bool) -> Iterator[Remark]:
         account = self._account
@@ -230,10 +232,6 @@ class _Inspection:
 
     def _info(self, message: str, mailbox: str | None = None) -> Remark:
         return Remark(self._account.name, message, "info", mailbox)
-
-
-def _concerns(rule: Rule, account: Account) -> bool:
-    return rule.accounts is None or any(fnmatchcase(account.name, name) for name in rule.accounts)
 
 
 def _watches(rule: Rule, mailbox: str) -> bool:

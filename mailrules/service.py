@@ -14,7 +14,8 @@ from mailrules import config as configuration
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.store import Store, StoreError
 from mailrules.config import Config
-from mailrules.house import House, is_glob
+from mailrules.core.rule import is_glob
+from mailrules.house import House
 from mailrules.login_gate import LoginGate
 from mailrules.outage import Outage
 from mailrules.poller import Poller

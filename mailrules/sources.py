@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from fnmatch import fnmatchcase
+from datetime import datetime, timedelta
+from functools import partial
 
+from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Store
 from mailrules.asking import Asking, Questions
 from mailrules.config import Config
 from mailrules.core.conditions.logic import every
 from mailrules.core.conditions.memory import Duplicate
+from mailrules.core.decision import concerns
 from mailrules.correspondence import Correspondence
 from mailrules.errands import Errands
 from mailrules.judging import Note, Source
@@ -53,33 +55,53 @@ class Sources:
                 self._config = config
                 self._memories.clear()
             self._sent[account] = special_use.get("\\Sent")
-            if account not in self._witnesses:
-                self._witnesses[account] = Witness(account, self._store)
             if account not in self._memories:
                 self._memories[account] = longest_memory(config, account)
-                self._witnesses[account].keep = self._memories[account]
-            if account not in self._letters:
-                self._letters[account] = Correspondence(
+                if account in self._witnesses:
+                    self._witnesses[account].keep = self._memories[account]
+            noting = self._memories[account] is not None
+        return Ways(_Told(self, account), partial(self._note, account), noting, partial(self._ready, account))
+
+    def witness(self, account: str) -> Witness:
+        """Of `duplicate`."""
+        with self._lock:
+            found = self._witnesses.get(account)
+            if found is None:
+                found = self._witnesses[account] = Witness(account, self._store)
+                found.keep = self._memories.get(account)
+            return found
+
+    def letters(self, account: str) -> Correspondence:
+        """Of `replied_to` and `unanswered_for`."""
+        with self._lock:
+            found = self._letters.get(account)
+            if found is None:
+                found = self._letters[account] = Correspondence(
                     account,
                     self._store,
                     sent=lambda: self._sent.get(account),
                     stopping=self._stopping.is_set,
                 )
-            if account not in self._questions:
+            return found
+
+    def questions(self, account: str) -> Questions:
+        """Of `script`."""
+        with self._lock:
+            found = self._questions.get(account)
+            if found is None:
                 # By way of `errands`: who is called when one ends is said later.
-                self._questions[account] = Questions(
+                found = self._questions[account] = Questions(
                     account, self._stopping, ended=lambda name: self._errands.left_alone(name)
                 )
-            letters, witness = self._letters[account], self._witnesses[account]
-            questions = self._questions[account]
-            noting = self._memories[account] is not None
-        sources: dict[str, Source] = {
-            "written_to": letters,
-            "answer": letters,
-            "script": Asking(questions),
-            "sightings": witness,
-        }
-        return Ways(sources, witness.note, noting, questions.ready)
+            return found
+
+    def _note(self, account: str, mailbox: str, identities: Mapping[int, Identity], now: datetime) -> None:
+        self.witness(account).note(mailbox, identities, now)
+
+    def _ready(self, account: str, mailbox: Mailbox) -> frozenset[int]:
+        with self._lock:
+            asked = self._questions.get(account)
+        return frozenset() if asked is None else asked.ready(mailbox)
 
     def tidy(self, config: Config) -> None:
         """Forget Message-IDs of accounts where no rule asks for them any more."""
@@ -88,14 +110,37 @@ class Sources:
             self._store.forget_sightings_but(asking)
 
 
+class _Told(Mapping[str, Source]):
+    """What tells facts of one account, made when the first message asks: of most accounts no rule does."""
+
+    def __init__(self, sources: Sources, account: str) -> None:
+        self._made: dict[str, Source] = {}
+        self._makers: dict[str, Callable[[], Source]] = {
+            "written_to": lambda: sources.letters(account),
+            "answer": lambda: sources.letters(account),
+            "script": lambda: Asking(sources.questions(account)),
+            "sightings": lambda: sources.witness(account),
+        }
+
+    def __getitem__(self, kind: str) -> Source:
+        if kind not in self._made:
+            self._made[kind] = self._makers[kind]()
+        return self._made[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 def longest_memory(config: Config, account: str) -> timedelta | None:
     """How long Message-IDs of an account are asked for; None: no rule asks."""
     return max(
         (
             condition.within
             for rule in config.rules
-            if rule.enabled
-            and (rule.accounts is None or any(fnmatchcase(account, name) for name in rule.accounts))
+            if rule.enabled and concerns(rule, account)
             for condition in every(rule.when)
             if isinstance(condition, Duplicate)
         ),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -104,7 +107,6 @@ def test_who_rests_for_long_ends(crews: Callable[..., Crew]) -> None:
 
 def test_work_is_not_held_by_who_rests(crews: Callable[..., Crew]) -> None:
     """A thread without work keeps nothing of what it has done alive."""
-    import weakref
 
     class Thing:
         done = threading.Event()
@@ -149,3 +151,19 @@ def test_after_closing_nothing_is_done(crews: Callable[..., Crew]) -> None:
     gate.open.set()
     _until(lambda: crew.size == 0)
     assert not late.is_set()
+
+
+def test_a_program_that_ends_without_a_word_does_end() -> None:
+    """Where nobody closes it, no thread keeps the process: who rests ends, and nothing more is done."""
+    script = (
+        "import threading, time\n"
+        "from mailrules.crew import Crew\n"
+        "crew = Crew(4, name='crew', rest=0.2)\n"
+        "def work():\n"
+        "    while True:\n"
+        "        crew.do(lambda: None)\n"
+        "        time.sleep(0.01)\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "time.sleep(0.3)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=20, check=False).returncode == 0

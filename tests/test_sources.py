@@ -52,3 +52,13 @@ def test_what_nobody_asks_for_is_forgotten(tmp_path: Path) -> None:
             store.note_sightings(account, [Sighting("a@x", "one", "INBOX", 1, now())])
         Sources(store, Errands(), threading.Event()).tidy(parsed(RULES))
         assert store.sightings("work", ["a@x"]) and not store.sightings("home", ["a@x"])
+
+
+def test_nothing_is_kept_for_an_account_that_nobody_asks_about() -> None:
+    """What tells facts is made with the first question, and then is the same for all mailboxes."""
+    sources = Sources(None, Errands(), threading.Event())
+    ways = sources.of("work", parsed(RULES), {})
+    assert not sources._letters and not sources._questions and not sources._witnesses
+    told = ways.sources["written_to"]
+    assert told is ways.sources["answer"] is sources.of("work", parsed(RULES), {}).sources["answer"]
+    assert not sources._questions

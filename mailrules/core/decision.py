@@ -17,7 +17,7 @@ from mailrules.core.conditions.base import Trace, Verdict
 from mailrules.core.conditions.logic import All
 from mailrules.core.errors import Declined, RenderError
 from mailrules.core.message import FLAGS, GMAIL_LABELS, HISTORY, Fact, Message, MissingFact, UnknownFact
-from mailrules.core.rule import Rule
+from mailrules.core.rule import Rule, account_named
 from mailrules.core.ruleset import RuleSet
 
 Change = Callable[[frozenset[str], Mapping[str, Any]], frozenset[str]]
@@ -109,7 +109,7 @@ def rules_for(
     return tuple(
         rule
         for rule in rules
-        if _names(rule.accounts, account)
+        if concerns(rule, account)
         and _mailbox_named(rule.mailboxes, mailbox)
         and (scheduled or rule.schedule is None or rule.on_new)
     )
@@ -140,7 +140,7 @@ def protectors(rules: Iterable[Rule], rule: Rule, account: str, mailbox: str) ->
 
 def concerns(rule: Rule, account: str) -> bool:
     """Whether a rule is for this account."""
-    return _names(rule.accounts, account)
+    return account_named(rule.accounts, account)
 
 
 def named_mailboxes(patterns: Iterable[str], listed: Sequence[str]) -> list[str]:
@@ -152,10 +152,6 @@ def named_mailboxes(patterns: Iterable[str], listed: Sequence[str]) -> list[str]
         else:
             names += [name for name in listed if _mailbox_named((pattern,), name)]
     return list(dict.fromkeys(names))
-
-
-def _names(patterns: tuple[str, ...] | None, name: str) -> bool:
-    return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _mailbox_named(patterns: tuple[str, ...] | None, name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from mailrules.core.actions.base import Action
@@ -85,3 +86,16 @@ class Rule:
     def facts(self) -> frozenset[Fact]:
         """Every fact that its condition and its templates may read."""
         return self.when.facts().union(*(action.facts() for action in self.then))
+
+
+def account_named(patterns: tuple[str, ...] | None, account: str) -> bool:
+    """Whether a rule's `accounts` name this one. First as they are: a glob is compiled, and kept for good,
+    so thousands of names must not be taken for globs."""
+    if patterns is None or account in patterns:
+        return True
+    return any(is_glob(pattern) and fnmatchcase(account, pattern) for pattern in patterns)
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name stands for those that match it."""
+    return "*" in name or "?" in name or "[" in name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mailrules.adapters.imap import fetch
 from mailrules.adapters.imap.compressing import compress
-from mailrules.adapters.imap.framing import Limits, Status
+from mailrules.adapters.imap.framing import USUAL, Limits, Status
 from mailrules.adapters.imap.idling import Idling
 from mailrules.adapters.imap.introduction import introduction
 from mailrules.adapters.imap.lane import Lane
@@ -61,7 +61,7 @@ class Connection:
         self.unasked = Unasked(self)
         self.idling = Idling(self)
         # What was learned of this server's ways, for this package.
-        self.refused_searches: set[str] = set()
+        self.refused_searches: frozenset[str] = frozenset()
         self.esearch_broken = False
         self.move_broken = False
         self.expunge_broken = False
@@ -69,7 +69,7 @@ class Connection:
         self.fetch_most = fetch.MOST
         self.narrowings: dict[tuple[str, int], Narrowing] = {}  # by mailbox and set of rules
         self.compress_refused = False
-        self._limits = limits or Limits()
+        self._limits = limits or USUAL
         self._create_mailboxes = create_mailboxes
         self._client: Client | None = None
         self._wire: Guarded | None = None  # before the client is there

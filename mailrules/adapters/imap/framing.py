@@ -37,6 +37,9 @@ class Limits:
     untagged: int = 100_000
 
 
+USUAL = Limits()
+
+
 class OutOfBounds(Exception):
     """The server sends more than it may. `str()` says what."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -90,7 +91,7 @@ class Listing:
         """One LIST response; None for a name that can't be read, or that the file can't spell."""
         try:
             attributes, delimiter, wire = tokens(response, 7)[:3]
-            words = frozenset(word.lower() for word in flags(attributes))
+            words = _shared(frozenset(word.lower() for word in flags(attributes)))
         except (Unreadable, ValueError):
             return None
         if not isinstance(wire, bytes):
@@ -106,6 +107,14 @@ class Listing:
             special_use=tuple(SPECIAL_USES[word] for word in sorted(words & SPECIAL_USES.keys())),
             selectable=not words & {"\\noselect", "\\nonexistent"},
         )
+
+
+_one_of = functools.lru_cache(maxsize=64)(lambda words: words)
+
+
+def _shared(words: frozenset[str]) -> frozenset[str]:
+    """The same set for all mailboxes with the same attributes: accounts may have hundreds of them."""
+    return _one_of(words) if sum(map(len, words)) < 200 else words
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -207,7 +207,7 @@ class Mailbox:
             wait = throttled(reply.status, "SEARCH")
             if wait is not None:
                 raise wait
-            self.connection.refused_searches.add(wanted.text)
+            self.connection.refused_searches |= {wanted.text}
             return set(within)
         return found
 

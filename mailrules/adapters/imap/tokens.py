@@ -5,6 +5,7 @@ Lenient where servers are sloppy, strict about its own bounds: what it can't rea
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -106,10 +107,18 @@ def texts(value: Any) -> list[bytes]:
 
 def flag_list(data: bytes) -> frozenset[str]:
     """The flags of `(\\Seen $Todo)`; none if it can't be read."""
+    return _known_flags(data) if len(data) < 500 else _flag_list(data)
+
+
+def _flag_list(data: bytes) -> frozenset[str]:
     try:
         return flags(tokens([data]))
     except Unreadable:
         return frozenset()
+
+
+_known_flags = functools.lru_cache(maxsize=64)(_flag_list)
+"""The same, shared by all mailboxes that keep the same flags: each would have 800 bytes of them."""
 
 
 LARGEST = 2**63 - 1

@@ -17,7 +17,7 @@ from imapclient import IMAPClient
 from imapclient.exceptions import LoginError
 
 from mailrules.adapters.imap.arguments import quoted, refuse_control
-from mailrules.adapters.imap.framing import Limits, Response, Several, Status, printable
+from mailrules.adapters.imap.framing import USUAL, Limits, Response, Several, Status, printable
 from mailrules.adapters.imap.tls import Security, TlsError, default_context, strict
 from mailrules.adapters.imap.wire import ConnectionLost, Guarded
 from mailrules.adapters.secret import scrub
@@ -81,7 +81,7 @@ class Client(IMAPClient):  # type: ignore[misc]
         self._owed: bytes | None = None  # the tag of an IDLE whose DONE was not sent yet
         self._beside: Callable[[], None] | None = None
         self._security = security
-        self._limits = limits or Limits()
+        self._limits = limits or USUAL
         self._wire_timeout = timeout
         context = strict(context) if context is not None else None
         self._wanted_context = context
@@ -92,6 +92,7 @@ class Client(IMAPClient):  # type: ignore[misc]
                 scrub(f"{host}: not an IMAP server's greeting: {printable(str(error).encode())}")
             ) from None
         self.wire.debug = 0
+        del self.wire._mesg  # IMAPClient's way to log each line: Guarded logs none
         self.folder_encode = False  # names.py knows the wire's spelling
         if self.wire.state == "AUTH":
             self.wire.lost("PREAUTH refused")

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailrules.adapters.imap.tokens import Unreadable, flags, number, numeral, pairs, tokens, validity
+from mailrules.adapters.imap.tokens import (
+    Unreadable,
+    flag_list,
+    flags,
+    number,
+    numeral,
+    pairs,
+    tokens,
+    validity,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +79,10 @@ def test_pairs_as_servers_send_them() -> None:
 def test_flags_with_parentheses_in_their_names() -> None:
     """A flag that no grammar allows does not cost the others."""
     assert flags(tokens([b"(\\Seen Foo(bar) $X)"])[0]) == {"\\Seen", "Foo", "bar", "$X"}
+
+
+def test_the_same_flags_are_kept_once() -> None:
+    """Mailboxes that keep the same flags share them; what is long is not remembered."""
+    assert flag_list(b"(\\Seen $Todo)") is flag_list(b"(\\Seen $Todo)") == {"\\Seen", "$Todo"}
+    long = b"(" + b" ".join(b"keyword%d" % n for n in range(100)) + b")"
+    assert flag_list(long) == flag_list(long) and flag_list(long) is not flag_list(long)
