@@ -180,16 +180,33 @@ class Judge:
         account, name, uidvalidity = self.situation.account.name, mailbox.name, mailbox.uidvalidity
 
         look = None if self.keep else self.rules.sieve
+        looks: dict[int, tuple[int, ...] | None] = {}  # what was seen of those that are handed on
+
+        def skim(uids: Sequence[int], blocks: Sequence[bytes]) -> set[int]:
+            assert look is not None
+            hold(uids)
+            unheard.difference_update(uids)
+            through = set()
+            for uid, block in zip(uids, blocks, strict=True):
+                seen = look(block)
+                if seen == ():
+                    through.add(uid)  # no rule can match
+                else:
+                    looks[uid] = seen
+            return through
 
         def take(told: Sequence[Arrived]) -> None:
             uids = [arrived.uid for arrived in told]
             hold(uids)
             unheard.difference_update(uids)
             for arrived in told:
-                seen = look(arrived.block) if look is not None and arrived.block is not None else None
-                if seen == ():
-                    continue  # no rule can match
                 uid = arrived.uid
+                if uid in looks:
+                    seen = looks.pop(uid)
+                else:
+                    seen = look(arrived.block) if look is not None and arrived.block is not None else None
+                if seen == ():
+                    continue
                 key = MessageKey(account, name, uidvalidity, uid)
                 message = Message(key, now, arrived.facts(), self.trusted_authserv)
                 if seen is not None:
@@ -205,7 +222,9 @@ class Judge:
                 judged.messages[uid] = message
 
         identities = self.history is not None and len(uids) <= TOGETHER
-        mailbox.stream(uids, self.first_facts(), take, identities=identities)
+        mailbox.stream(
+            uids, self.first_facts(), take, identities=identities, skim=None if look is None else skim
+        )
         self._miss(mailbox, judged, sorted(unheard))
         judged.waited = len(needs)
         return needs

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mailrules.adapters.imap import identity as identity_
-from mailrules.adapters.imap.fetch import Told, fetch_items, stream_items
+from mailrules.adapters.imap.fetch import Skim, Told, fetch_items, stream_items
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.items import Items, answer_to, header_block, internal_date
 from mailrules.adapters.imap.labelling import labels_of
@@ -70,10 +70,12 @@ def stream_facts(
     take: Callable[[Sequence[Arrived]], None],
     *,
     identities: bool = False,
+    skim: Skim | None = None,
 ) -> None:
     """Hand these facts on as they arrive, some messages at a time; with them, if it can be, who they are.
 
-    Not of text and parts, which take more than one question. `take` sends nothing to the server.
+    Not of text and parts, which take more than one question. `take` and `skim` send nothing to the server;
+    what `skim` says needs no more is not handed on.
     """
     wanted = set(facts)
     labels = _has_labels(mailbox)
@@ -96,7 +98,7 @@ def stream_facts(
             arrived.append(Arrived(uid, block, items, read, know))
         take(arrived)
 
-    stream_items(mailbox, uids, what, told)
+    stream_items(mailbox, uids, what, told, skim)
 
 
 def facts_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mailrules.adapters.imap.framing import Response, Several
@@ -37,6 +37,9 @@ SET_WIDTH = 8000
 
 _HEADER_ITEM = re.compile(rb"(BODY\.PEEK\[HEADER[^\]]*\])(?!<)")
 
+Skim = Callable[[Sequence[int], Sequence[bytes]], Collection[int]]
+"""Is shown UIDs and their header blocks before more is read of them. Gives those that need no more."""
+
 Told = tuple[int, Items | Unavailable]
 Take = Callable[[Sequence[Told]], None]
 """Is handed what the server tells of some messages, of each once."""
@@ -61,15 +64,17 @@ def fetch_items(mailbox: Mailbox, uids: Iterable[int], what: bytes) -> dict[int,
     return found
 
 
-def stream_items(mailbox: Mailbox, uids: Iterable[int], what: Sequence[bytes], take: Take) -> None:
+def stream_items(
+    mailbox: Mailbox, uids: Iterable[int], what: Sequence[bytes], take: Take, skim: Skim | None = None
+) -> None:
     """As `fetch_items`, for any number of messages: each is handed on as soon as all of `what` is there.
 
-    `take` sends nothing to the server: it is called in the middle of an answer. What it raises ends the
-    connection.
+    `take` and `skim` send nothing to the server: they are called in the middle of an answer. What they raise
+    ends the connection. `skim` is shown usual answers, and may keep them from being handed on.
     """
     ready, usual = _readiness(what), UsualAnswer.made(what)
     for piece in _pieces(mailbox, sorted(set(uids)), lambda: mailbox.connection.fetch_most):
-        _Asking(mailbox, b" ".join(what), take, ready, usual).all_of(piece)
+        _Asking(mailbox, b" ".join(what), take, ready, usual, skim).all_of(piece)
 
 
 def _readiness(what: Sequence[bytes]) -> Callable[[Items], bool]:
@@ -106,8 +111,10 @@ class _Asking:
         take: Take,
         ready: Callable[[Items], bool] | None,
         usual: UsualAnswer | None = None,
+        skim: Skim | None = None,
     ) -> None:
         self._usual = usual
+        self._skim = skim
         self._mailbox = mailbox
         self._what = what
         self._take = take
@@ -116,6 +123,7 @@ class _Asking:
         self._left: set[int] = set()  # of whom nothing was handed on yet
         self._batch: list[Told] = []
         self._held = 0
+        self._skimmed = 0
 
     def all_of(self, uids: Sequence[int]) -> None:
         """Ask for these, however much it is."""
@@ -166,12 +174,27 @@ class _Asking:
                 return False
             return add(uid, items, len(response[1]) if len(response) > 1 else 0)
 
+        def skimmed(several: Sequence[Several]) -> Sequence[Several]:
+            """Those that are to be read."""
+            assert self._skim is not None
+            uids = [int(groups[0]) for groups, _ in several]
+            if not waiting.issuperset(uids):  # unasked news, or said twice: each by itself
+                return several
+            through = self._skim(uids, [block for _, block in several])
+            waiting.difference_update(through)
+            self._left.difference_update(through)
+            self._skimmed += len(through)
+            return [one for uid, one in zip(uids, several, strict=True) if uid not in through]
+
         usual = None
         if self._usual is not None:
             read = self._usual.read
 
             def take_several(several: Sequence[Several]) -> bool:
                 enough = False
+                if self._skim is not None:
+                    several = skimmed(several)
+                    enough, self._skimmed = self._skimmed >= FEW, self._skimmed % FEW
                 for groups, block in several:
                     items = read(groups, block)
                     if items[b"UID"] in waiting and add(items[b"UID"], items, len(block)):
@@ -234,7 +257,8 @@ class _Asking:
     def _in_pieces(self, uids: Sequence[int]) -> None:
         for start in range(0, len(uids), FEW):
             piece = uids[start : start + FEW]
-            _Asking(self._mailbox, self._what, self._told, self._ready, self._usual).all_of(piece)
+            asking = _Asking(self._mailbox, self._what, self._told, self._ready, self._usual, self._skim)
+            asking.all_of(piece)
 
     def _told(self, told: Sequence[Told]) -> None:
         self._left.difference_update([uid for uid, _ in told])

@@ -16,6 +16,7 @@ from mailrules.adapters.imap import fetch, flagging, labelling, moving, removing
 from mailrules.adapters.imap import identity as identity_
 from mailrules.adapters.imap.body import whole
 from mailrules.adapters.imap.facts import Known
+from mailrules.adapters.imap.fetch import Skim
 from mailrules.adapters.imap.framing import Status
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.items import internal_date, read_fetch
@@ -268,13 +269,15 @@ class Mailbox:
         take: Callable[[Sequence[facts_.Arrived]], None],
         *,
         identities: bool = False,
+        skim: Skim | None = None,
     ) -> None:
         """Hand these facts on while they arrive, some messages at a time, and who they are, if it can be.
 
         Nothing that takes more than one question (text, parts); nothing may be asked of the server before
-        it is through; what `take` raises ends the connection.
+        it is through; what `take` raises ends the connection. `skim` is shown what header blocks it can be
+        before that, and says which messages are through.
         """
-        facts_.stream_facts(self, self._in_bulk(uids), facts, take, identities=identities)
+        facts_.stream_facts(self, self._in_bulk(uids), facts, take, identities=identities, skim=skim)
 
     def _in_bulk(self, uids: Iterable[int]) -> list[int]:
         """These UIDs; where they are many, what is asked of them comes compressed."""

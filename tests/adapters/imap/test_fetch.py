@@ -10,6 +10,7 @@ import pytest
 
 from mailrules.adapters.imap.connection import ConnectionLost, Limits
 from mailrules.adapters.imap.facts import Arrived, Known
+from mailrules.adapters.imap.fetch import Skim
 from mailrules.adapters.imap.items import internal_date
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.tokens import Unreadable
@@ -271,9 +272,15 @@ def test_a_header_field_that_can_be_none(scripted: Scripted, connect: Connect) -
 class Stream:
     """What was handed on, piece by piece."""
 
-    def __init__(self, mailbox: Mailbox, uids: Iterable[int], facts: Iterable[Fact] = (SIZE,)) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        uids: Iterable[int],
+        facts: Iterable[Fact] = (SIZE,),
+        skim: Skim | None = None,
+    ) -> None:
         self.pieces: list[dict[int, Known]] = []
-        mailbox.stream(uids, facts, self._take)
+        mailbox.stream(uids, facts, self._take, skim=skim)
 
     def _take(self, told: Sequence[Arrived]) -> None:
         self.pieces.append({arrived.uid: arrived.facts() for arrived in told})
@@ -301,6 +308,42 @@ def test_a_stream_is_one_command(scripted: Scripted, connect: Connect) -> None:
     }
     assert [len(piece) for piece in stream.pieces] == [500, 500, 200]
     assert len(server.sent(b"UID FETCH")) == 1
+
+
+def subjects(uids: Iterable[int]) -> bytes:
+    """What most servers answer who is asked for these messages' subjects."""
+    told = b"* %d FETCH (UID %d BODY[HEADER.FIELDS (SUBJECT)] {18}\r\nSubject: %05d\r\n\r\n)\r\n"
+    return b"".join(told % (uid, uid, uid) for uid in uids) + b"{tag} OK\r\n"
+
+
+def test_what_is_skimmed_is_not_handed_on(scripted: Scripted, connect: Connect) -> None:
+    """Header blocks are shown first, and what needs no more comes no further; it is of use all the same."""
+    server = scripted()
+    server.script(rb"UID FETCH", subjects(range(1, 2401)))
+    shown: dict[int, bytes] = {}
+
+    def skim(uids: Sequence[int], blocks: Sequence[bytes]) -> set[int]:
+        shown.update(zip(uids, blocks, strict=True))
+        return {uid for uid in uids if uid % 100}
+
+    limits = Limits(untagged=1300, octets=150_000)
+    mailbox = connect(server, limits=limits).select("INBOX")
+    known = Stream(mailbox, range(1, 2401), [SUBJECT], skim).known
+    assert sorted(known) == list(range(100, 2401, 100))
+    assert shown == {uid: b"Subject: %05d\r\n\r\n" % uid for uid in range(1, 2401)}
+    assert len(server.sent(b"UID FETCH")) == 1
+
+
+def test_what_is_said_twice_is_skimmed_once(scripted: Scripted, connect: Connect) -> None:
+    """A message that is told again, or was not asked for, is nobody's any more."""
+    server = scripted()
+    server.script(rb"UID FETCH", subjects([5, 5, 6, 9, 6, 7]))
+
+    def skim(uids: Sequence[int], blocks: Sequence[bytes]) -> set[int]:
+        return {6} & set(uids)
+
+    known = Stream(connect(server).select("INBOX"), [5, 6, 7], [SUBJECT], skim).known
+    assert {5, 7} <= known.keys() <= {5, 6, 7}
 
 
 def test_limits_hold_for_each_piece_of_a_stream(scripted: Scripted, connect: Connect) -> None:
