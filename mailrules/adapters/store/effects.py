@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, select
@@ -18,6 +19,9 @@ from mailrules.adapters.store.schema import clean, effect, signed
 
 LARGEST_SET = 500
 """Rows in one statement; a set of more is the caller's mistake (SQLite also limits bound variables)."""
+
+FEW = 50
+"""New effects that get their ids in the order of their messages, so that what a person sees of a run is."""
 
 
 def effect_key(parts: tuple[object, ...]) -> str:
@@ -33,13 +37,17 @@ def plain_key(parts: tuple[object, ...]) -> str:
 
 
 def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Within a transaction: write new effects; each row is given its id."""
+    """Within a transaction: write new effects; each row is given its id.
+
+    Of many, those of messages that go to one place get ids in a row: they lie side by side then, and each
+    arrow of such a set writes few pages instead of all.
+    """
     if not rows:
         return
     first, change = take(connection, "effect", len(rows)), take(connection, "change", 1)
     written = []
     stamps: dict[datetime | None, int | None] = {}  # few moments, of many rows
-    for id_, row in enumerate(rows, first):
+    for id_, row in enumerate(rows if len(rows) <= FEW else _by_destination(rows), first):
         row["id"], row["change"] = id_, change
         row_written = row.copy()
         row_written["mailbox"] = clean(row["mailbox"])
@@ -57,6 +65,12 @@ def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
     execute_many(connection, _INSERT, written)
 
 
+def _by_destination(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In their order, but messages that leave for the same place together."""
+    going = {row["uid"]: row["target"] for row in rows if row["leaves"]}
+    return sorted(rows, key=lambda row: going.get(row["uid"], ""))
+
+
 def chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """Pieces that fit one statement."""
     return (values[start : start + LARGEST_SET] for start in range(0, len(values), LARGEST_SET))
@@ -68,6 +82,7 @@ _LATER = ("epoch", "intent_at", "commit_at")
 _INSERT = insert(effect).values({c.name: bindparam(c.name) for c in effect.c if c.name not in _LATER})
 
 _FIELDS = {"order": "place"} | {f.name: f.name for f in fields(EffectRow) if f.name != "order"}
+_VALUES = itemgetter(*_FIELDS.values())
 _COLUMNS: tuple[ColumnElement[Any], ...] = tuple(effect.c[name] for name in _FIELDS.values())
 
 
@@ -78,4 +93,4 @@ def select_effects() -> Any:
 
 def row_of(values: Any) -> EffectRow:
     """From what `select_effects` gave, or from what was inserted."""
-    return EffectRow.of({name: values[column] for name, column in _FIELDS.items()})
+    return EffectRow.of(dict(zip(_FIELDS, _VALUES(values), strict=True)))
