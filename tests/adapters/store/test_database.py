@@ -418,3 +418,13 @@ def test_a_locked_file_is_try_later(store: Store, monkeypatch: pytest.MonkeyPatc
     with database.write():
         pass
     database.close()
+
+
+def test_only_the_database_in_use_is_loaded() -> None:
+    """Nothing of the schema makes SQLAlchemy load the dialects of others."""
+    script = (
+        "import sys, mailrules.adapters.store\n"
+        "print(sorted({m.split('.')[2] for m in sys.modules if m.startswith('sqlalchemy.dialects.')}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "['_typing', 'sqlite']"
