@@ -329,8 +329,9 @@ def test_what_is_skimmed_is_not_handed_on(scripted: Scripted, connect: Connect) 
     limits = Limits(untagged=1300, octets=150_000)
     mailbox = connect(server, limits=limits).select("INBOX")
     known = Stream(mailbox, range(1, 2401), [SUBJECT], skim).known
-    assert sorted(known) == list(range(100, 2401, 100))
-    assert shown == {uid: b"Subject: %05d\r\n\r\n" % uid for uid in range(1, 2401)}
+    assert shown == {uid: b"Subject: %05d\r\n\r\n" % uid for uid in shown} and len(shown) > 2300
+    unseen = set(range(1, 2401)) - shown.keys()  # an answer that came in two pieces is read by itself
+    assert set(known) == unseen | set(range(100, 2401, 100))
     assert len(server.sent(b"UID FETCH")) == 1
 
 
