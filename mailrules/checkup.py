@@ -22,9 +22,10 @@ from mailrules.adapters.secret import scrub
 from mailrules.adapters.smtp_session import Refused, Session, SmtpServer
 from mailrules.adapters.store import Store
 from mailrules.adapters.store.soundness import unsound, version
+from mailrules.ahead import password_of
 from mailrules.config import Account, Config, Smtp
 from mailrules.core.errors import MailrulesError
-from mailrules.house import House, password_of
+from mailrules.house import House
 from mailrules.state import State
 
 PATIENCE = 10.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import threading
@@ -12,11 +11,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from mailrules import clock, rules_then
-from mailrules.adapters.imap.connection import Connection, Login
+from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.oauth import access_token
 from mailrules.adapters.store import Store, StoreError, StoreFull, covering, in_words
+from mailrules.ahead import Ahead, login_of
 from mailrules.config import Account, Config
 from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
 from mailrules.core.errors import PermanentError, TransientError
@@ -52,7 +51,9 @@ class AccountState:
 class House:
     """Configuration, journal and connections; what every way of running shares."""
 
-    def __init__(self, config: Config, store: Store | None, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, config: Config, store: Store | None, *, dry_run: bool = False, ahead: Ahead | None = None
+    ) -> None:
         self.config = config
         self._store = store
         self._dry_run = dry_run
@@ -65,7 +66,8 @@ class House:
         self._states: dict[str, AccountState] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._guard = threading.RLock()
-        self._lane = Lane()
+        self._ahead = ahead
+        self._lane = ahead.lane if ahead is not None else Lane()
         self._rule_sets: dict[tuple[int, ...], RuleSet] = {}
         self._sources = Sources(store, self.errands, self.stopping)
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -177,20 +179,9 @@ class House:
 
     def connect(self, account: str) -> Connection:
         """A connection for this account, not yet open. The password is read when it is opened."""
-        settings = self.account(account)
-        login = Login(
-            account=account,
-            host=settings.host,
-            port=settings.port,
-            security=settings.security,
-            username=settings.username,
-            password=password_of(settings),
-            oauth=settings.auth == "oauth",
-            special_use=settings.special_use,
-        )
-        connection = Connection(
-            login, create_mailboxes=lambda name: self.may_create(account, name), lane=self._lane
-        )
+        connection = self._ahead.take(account) if self._ahead is not None else None
+        connection = connection or Connection(login_of(self.account(account)), lane=self._lane)
+        connection.create_mailboxes = lambda name: self.may_create(account, name)
         with self._guard:
             self._connections.add(connection)
         return connection
@@ -396,13 +387,6 @@ class House:
                     if not connection.alive or isinstance(error, StoreError) or patience:
                         raise
                     log.warning("%s/%s: %s", account, name, error)  # the watched mailboxes go on
-
-
-def password_of(settings: Account) -> Callable[[], str]:
-    """What gives an account's password, or its OAuth token, when it logs in."""
-    if settings.auth == "oauth":
-        return functools.partial(access_token, settings.password, account=settings.name)
-    return settings.password.read
 
 
 def scheduled_rules(rules: Iterable[Rule], account: str) -> list[Rule]:

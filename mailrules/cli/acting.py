@@ -15,10 +15,17 @@ Act = Callable[["House", Mapping[str, Any]], Iterable[Mapping[str, Any]]]
 
 
 def act(
-    common: Common, config: Config, command: str, arguments: Mapping[str, Any], by: Act, *, new: bool = True
+    common: Common,
+    config: Config,
+    command: str,
+    arguments: Mapping[str, Any],
+    by: Act,
+    *,
+    new: bool = True,
+    ahead: bool = False,
 ) -> Iterable[Mapping[str, Any]]:
     """The events of it. `by`: the same code that the worker answers with. `new`: whether there need be no
-    state yet."""
+    state yet. `ahead`: whether the arguments say to which account it comes first."""
     from mailrules import control
     from mailrules.state import StateLocked
 
@@ -35,18 +42,22 @@ def act(
         if client is None:
             raise
         return client.request(command, timeout=None, **arguments)
-    return _alone(lock, config, state.directory, arguments, by)
+    return _alone(lock, config, state.directory, arguments, by, ahead=ahead)
 
 
 def _alone(
-    lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any], by: Act
+    lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any], by: Act, *, ahead: bool
 ) -> Iterator[Mapping[str, Any]]:
-    from mailrules.adapters.store import Store
-    from mailrules.cli.run import end_within
-    from mailrules.house import House
+    from mailrules.ahead import Ahead, begun
 
-    with lock, Store.open(directory) as store:
-        house = House(config, store)
-        house.begin()
-        end_within(house, 8.0)
-        yield from by(house, arguments)
+    with lock, begun(config, arguments) if ahead else Ahead() as early:
+        # What takes the longest to import, while the server answers.
+        from mailrules.adapters.store import Store
+        from mailrules.cli.run import end_within
+        from mailrules.house import House
+
+        with Store.open(directory) as store:
+            house = House(config, store, ahead=early)
+            house.begin()
+            end_within(house, 8.0)
+            yield from by(house, arguments)

@@ -73,7 +73,7 @@ def command(
     arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json, "again": again}
     if yes:
         request = arguments | {"over_brakes": over_brakes}
-        events = act(common, config, "apply", request, by=_apply)
+        events = act(common, config, "apply", request, by=_apply, ahead=True)
         result = show(events, config, json=common.json, did=True, verbose=common.verbose > 0)
         return _end(common, result, "mailrules apply")
     if _nobody_to_ask(common):

@@ -145,7 +145,7 @@ def _pasted() -> str:
 def try_it(account: Account, *, as_json: bool) -> int:
     """Log in with what is kept now, and say how it went. Raises what the login raises."""
     from mailrules.adapters.imap.connection import Connection, Login
-    from mailrules.house import password_of
+    from mailrules.ahead import password_of
 
     connection = Connection(
         Login(

@@ -16,6 +16,7 @@ from mailrules.cli.planned import Samples, say_created, say_difference, say_resu
 from mailrules.cli.progress import follow
 
 if TYPE_CHECKING:
+    from mailrules.ahead import Ahead
     from mailrules.config import Config
 
 INTERRUPTED = 130
@@ -140,21 +141,25 @@ def plan_events(
 
     `keep`: a file the plan is written to as it is made.
     """
-    from mailrules import clock
-    from mailrules.planfile import PlanWriter
-    from mailrules.planning import Planner
-    from mailrules.serving import as_events, selection_of
+    from mailrules.ahead import begun
 
     with ExitStack() as stack:
+        ahead = stack.enter_context(begun(config, arguments, read_only=True))
+        # What takes the longest to import, while the server answers.
+        from mailrules import clock
+        from mailrules.planfile import PlanWriter
+        from mailrules.planning import Planner
+        from mailrules.serving import as_events, selection_of
+
         chosen = selection_of(arguments)
         writer = None
         if keep is not None:
             writer = PlanWriter(keep, config=config, selection=chosen, made=clock.now())
-        planner = Planner(_house(common, config, stack), chosen)
+        planner = Planner(_house(common, config, stack, ahead), chosen)
         yield from as_events(planner, planner.plan(), keep=writer)
 
 
-def _house(common: Common, config: Config, stack: ExitStack) -> Any:
+def _house(common: Common, config: Config, stack: ExitStack, ahead: Ahead | None = None) -> Any:
     from mailrules.adapters.store import Store
     from mailrules.house import House
 
@@ -162,7 +167,7 @@ def _house(common: Common, config: Config, stack: ExitStack) -> Any:
     store = None
     if state.exists:
         store = stack.enter_context(Store.open(state.directory, read_only=True))
-    return House(config, store)
+    return House(config, store, ahead=ahead)
 
 
 def _difference(common: Common, config: Config, arguments: Mapping[str, Any], against: Path) -> int:

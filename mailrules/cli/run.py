@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,8 @@ FEED = 20.0
 """Seconds between two signs of life to systemd's watchdog."""
 MOST_FILES = 1 << 20
 """Open files that are asked for at most: some systems allow a thousand million."""
+AHEAD = 8
+"""Accounts that `--once` logs into while it is still being imported; it sweeps as many side by side."""
 SWITCH = 0.001
 """Seconds a thread computes before another that waits gets its turn. With Python's 5 ms, and one account's
 large mailbox being judged, each of the dozens of steps between new mail and its move may wait that long."""
@@ -44,20 +47,21 @@ def command(
     Example: mailrules run --config rules.yaml
     """
     from mailrules import logs
-    from mailrules.adapters.store import Store
 
     config = common.load()
     logs.configure(config.settings.log_format, verbose=common.verbose > 0)
     for warning in config.warnings:
         log.warning("%s", warning)
     state = common.locate(config)
-    with state.lock("run", socket=state.socket()), Store.open(state.directory) as store:
+    with state.lock("run", socket=state.socket()):
         if once:
-            return _once(config, store, dry_run=dry_run, json=common.json)
+            return _once(config, state, dry_run=dry_run, json=common.json)
+        from mailrules.adapters.store import Store
         from mailrules.service import Service
 
-        prepare_process()
-        return _watch(Service(config, store, dry_run=dry_run), state)
+        with Store.open(state.directory) as store:
+            prepare_process()
+            return _watch(Service(config, store, dry_run=dry_run), state)
 
 
 def prepare_process() -> None:
@@ -129,18 +133,28 @@ def _watch(service: Service, state: State) -> int:
     return 1 if broken else 0
 
 
-def _once(config: Config, store: object, *, dry_run: bool, json: bool) -> int:
+def _once(config: Config, state: State, *, dry_run: bool, json: bool) -> int:
+    from mailrules.ahead import Ahead, first_mailbox
+
+    with Ahead() as ahead:
+        for settings in islice(config.accounts.values(), AHEAD):
+            ahead.begin(settings, mailbox=first_mailbox(settings))
+        # What takes the longest to import, while the servers answer.
+        from mailrules.adapters.store import Store
+        from mailrules.house import House
+
+        with Store.open(state.directory) as store:
+            house = House(config, store, dry_run=dry_run, ahead=ahead)
+            house.begin()
+            end_within(house, 8.0)
+            return _sweep(house, json=json)
+
+
+def _sweep(house: House, *, json: bool) -> int:
     from mailrules.adapters.imap.refusals import LoginRefused
-    from mailrules.adapters.store import Store
     from mailrules.cli import output
     from mailrules.core.errors import TransientError
-    from mailrules.house import House
     from mailrules.once import run_once
-
-    assert isinstance(store, Store)
-    house = House(config, store, dry_run=dry_run)
-    house.begin()
-    end_within(house, 8.0)
 
     def done(result: OnceResult) -> None:
         for name, run in result.mailboxes.items():

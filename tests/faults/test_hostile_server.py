@@ -113,6 +113,7 @@ def test_old_tls(version: str, security: str, lab_ca: LabCA, record: Record) -> 
 MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
     "Connection.append": lambda c, m, evil: c.append(evil, b"x\r\n"),
     "Connection.append flags": lambda c, m, evil: c.append("Other", b"x\r\n", [evil]),
+    "Connection.begin": lambda c, m, evil: [c.close(), begun(c, evil), c.open()],
     "Connection.command": lambda c, m, evil: c.command("x", b"NOOP " + evil.encode("utf-8", "replace")),
     "Connection.create": lambda c, m, evil: c.create(evil),
     "Connection.mailboxes": lambda c, m, evil: c.mailboxes([evil]),
@@ -149,8 +150,8 @@ NO_TEXT = {
     "Connection.idle", "Connection.idle_events", "Connection.is_selected", "Connection.mailbox_failure",
     "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen", "Connection.reselect",
     "Connection.special_use", "Mailbox.come_back", "Mailbox.dates", "Mailbox.delete", "Mailbox.forget",
-    "Mailbox.identities", "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen",
-    "Mailbox.spanned", "Mailbox.take_in", "Mailbox.uids",
+    "Mailbox.identities", "Mailbox.look_ahead", "Mailbox.present", "Mailbox.raw", "Mailbox.remove",
+    "Mailbox.reopen", "Mailbox.spanned", "Mailbox.take_in", "Mailbox.uids",
 }  # fmt: skip
 EXPECTED = {
     b"APPEND", b"CAPABILITY", b"COPY", b"CREATE", b"DONE", b"EXAMINE", b"EXPUNGE", b"FETCH", b"ID", b"IDLE",
@@ -158,6 +159,10 @@ EXPECTED = {
     b"STORE", b"SUBSCRIBE",
 }  # fmt: skip
 """What we say by ourselves. What is injected below is none of it."""
+
+
+def begun(ours: Connection, evil: str) -> None:
+    ours.begin(evil, read_only=False, uids=True)
 
 
 def searches(evil: str) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from mailrules.adapters.imap import fetch
+from mailrules.adapters.imap.beginning import Beginning
 from mailrules.adapters.imap.compressing import compress
 from mailrules.adapters.imap.framing import USUAL, Limits, Status
 from mailrules.adapters.imap.idling import Idling
@@ -42,6 +43,10 @@ class Connection:
     `lane`: shared with the connections that bulk work takes turns with.
     """
 
+    _beginning: Beginning | None = None
+    _ahead: Mailbox | None = None
+    """Selected before anybody has asked for it."""
+
     def __init__(
         self,
         login: Login,
@@ -70,17 +75,45 @@ class Connection:
         self.narrowings: dict[tuple[str, int], Narrowing] = {}  # by mailbox and set of rules
         self.compress_refused = False
         self._limits = limits or USUAL
-        self._create_mailboxes = create_mailboxes
+        self.create_mailboxes = create_mailboxes
         self._client: Client | None = None
         self._wire: Guarded | None = None  # before the client is there
         self._aborted = False
 
     # -- opening and closing ----------------------------------------------------------------------
     def open(self) -> None:
-        """Connect, TLS, greeting, log in, learn what the server can do.
+        """Connect, TLS, greeting, log in, learn what the server can do; or wait for that, where it was begun.
 
         Raises TransientError, LoginRefused, TlsError or another PermanentError; then nothing is open.
         """
+        if self._beginning is None:
+            self._open()
+            return
+        self._beginning.wait()
+        ended, self._beginning = self._beginning, None
+        ended.check()
+
+    def begin(self, mailbox: str | None, *, read_only: bool, uids: bool) -> None:
+        """Open, and do what comes next, in a thread of its own; the next `open` waits for it.
+
+        What comes next: LIST, SELECT or EXAMINE of this mailbox, with `uids` all its UIDs. The first who
+        asks for them is given what was told then.
+        """
+        self._beginning = Beginning(lambda: self._begin(mailbox, read_only, uids))
+
+    def _begin(self, name: str | None, read_only: bool, uids: bool) -> None:
+        self._open()
+        try:
+            self.listing.look_ahead()
+            if name is not None:
+                mailbox = self.select(name, read_only=read_only)
+                if uids:
+                    mailbox.look_ahead()
+                self._ahead = mailbox
+        except PermanentError:
+            pass  # said when it is asked for
+
+    def _open(self) -> None:
         password = password_of(self.login)
         try:
             self._client = connected(self.login, limits=self._limits, born=self._born)
@@ -113,7 +146,10 @@ class Connection:
             self.reselect(selected)
 
     def close(self) -> None:
-        """LOGOUT, at most two seconds. Never raises."""
+        """Say LOGOUT, and wait for nobody. Never raises."""
+        if self._beginning is not None:  # nobody has waited for it
+            self._beginning.leave(self.abort, GOODBYE)
+            self._beginning = None
         client = self._client
         if client is None:
             return
@@ -126,7 +162,7 @@ class Connection:
                     wire.begin()
                     wire.within(GOODBYE)
                     wire.send(b"DONE\r\n")
-                client.command(b"LOGOUT", seconds=GOODBYE)
+                client.tell(b"LOGOUT", seconds=GOODBYE)
             except (TransientError, PermanentError):
                 pass
         self._shut()
@@ -231,7 +267,7 @@ class Connection:
 
     def may_create(self, name: str) -> bool:
         """Whether a missing mailbox may be created."""
-        allowed = self._create_mailboxes
+        allowed = self.create_mailboxes
         return allowed(name) if callable(allowed) else allowed
 
     def create(self, name: str) -> None:
@@ -270,6 +306,10 @@ class Connection:
     def select(self, name: str, *, read_only: bool = False) -> Mailbox:
         """SELECT or EXAMINE. Raises NoSuchMailbox."""
         name = "INBOX" if name.upper() == "INBOX" else name
+        ahead, self._ahead = self._ahead, None
+        there = ahead if ahead is self.current else None
+        if there is not None and (there.name, there.examined) == (name, read_only):
+            return there
         info = self.listing.get(name)
         if info is not None and not info.selectable:
             raise NoSuchMailbox(f"mailbox '{name}' can't hold messages, only other mailboxes.")

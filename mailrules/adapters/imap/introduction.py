@@ -29,9 +29,10 @@ def introduction(client: Client, told: bytes) -> Introduction:
     """
     capabilities = _capabilities(client, told)
     client.wire.capabilities = tuple(capabilities)
-    # ID before SELECT: 163.com lets nobody in who does not say who they are.
-    server = _server(client) if "ID" in capabilities else {}
-    return Introduction(capabilities, server, _namespaces(client, capabilities))
+    asked = [name for name in ("ID", "NAMESPACE") if name in capabilities]
+    answers = dict(zip(asked, client.together([_ASKED[name] for name in asked]), strict=True))
+    server = _server_id(answers["ID"]) if "ID" in answers else {}
+    return Introduction(capabilities, server, _namespaces(client, answers.get("NAMESPACE")))
 
 
 def _capabilities(client: Client, told: bytes) -> frozenset[str]:
@@ -54,9 +55,11 @@ _known = functools.lru_cache(maxsize=32)(_words)
 """The same, shared by all connections to which the same was said: of 2,000 it would be megabytes."""
 
 
-def _server(client: Client) -> dict[str, str]:
-    reply = client.command(b'ID ("name" "mailrules" "version" ', quoted(mailrules.__version__).encode(), b")")
-    return _server_id(reply)
+_ASKED = {
+    # Before SELECT: 163.com lets nobody in who does not say who they are.
+    "ID": b'ID ("name" "mailrules" "version" ' + quoted(mailrules.__version__).encode() + b")",
+    "NAMESPACE": b"NAMESPACE",
+}
 
 
 def _server_id(reply: Reply) -> dict[str, str]:
@@ -74,9 +77,9 @@ def _server_id(reply: Reply) -> dict[str, str]:
     return {}
 
 
-def _namespaces(client: Client, capabilities: frozenset[str]) -> Namespaces:
-    if "NAMESPACE" in capabilities:
-        for response in client.command(b"NAMESPACE").untagged:
+def _namespaces(client: Client, told: Reply | None) -> Namespaces:
+    if told is not None:
+        for response in told.untagged:
             if response[0][:12].upper() == b"* NAMESPACE ":
                 try:
                     found = Namespaces.read(tokens(response, 12))

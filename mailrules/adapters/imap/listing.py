@@ -34,6 +34,9 @@ class MailboxInfo:
 class Listing:
     """The mailboxes of one login as they were last listed."""
 
+    _ahead: list[Response] | None = None
+    """What was listed before anybody has asked."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._known: dict[str, MailboxInfo] = {}
@@ -50,7 +53,7 @@ class Listing:
 
     def refresh(self, patterns: Sequence[str] = ("*",)) -> list[MailboxInfo]:
         """List again. Returns those whose name matches one of the globs, sorted."""
-        found = self._ask()
+        found, self._ahead = self._ahead or self._ask(), None
         listed: dict[str, MailboxInfo] = {}
         for response in found:
             info = self._read(response)
@@ -61,6 +64,13 @@ class Listing:
             (info for info in listed.values() if any(_matches(info.name, p) for p in patterns)),
             key=lambda info: info.name,
         )
+
+    def look_ahead(self) -> None:
+        """List now, for the next who asks; what mailboxes are called is known from here on."""
+        found = self._ask()
+        self._ahead = found
+        self.refresh()
+        self._ahead = found
 
     def special_use(self, *, fresh: bool = True) -> Mapping[str, str]:
         """Attribute -> mailbox; the server's word first, the account's settings where it says nothing.

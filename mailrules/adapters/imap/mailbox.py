@@ -46,6 +46,9 @@ class Mailbox:
     where a method says so. One message's failure is an Outcome or an Unavailable.
     """
 
+    _ahead: list[int] | None = None
+    """All UIDs, where they were asked for before anybody wanted them."""
+
     def __init__(self, connection: Connection, name: str, *, examined: bool = False) -> None:
         self.connection = connection
         self.name = name
@@ -126,6 +129,9 @@ class Mailbox:
     def uids(self, low: int = 1) -> list[int]:
         """All UIDs from `low` on, ascending. What arrives while we ask is included."""
         self._be_selected()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and low == 1 and not self.connection.news:
+            return ahead
         for _ in range(3):
             self.connection.no_news()
             found = self._all_uids(low)
@@ -136,6 +142,10 @@ class Mailbox:
         if not self.examined:  # only looked into: what is new there is still to be judged
             self.connection.swept(self, found[-1] if found else low - 1)
         return found
+
+    def look_ahead(self) -> None:
+        """Ask for all UIDs now, for the first who wants them."""
+        self._ahead = self.uids()
 
     def spanned(self, uids: Sequence[int]) -> UidSet:
         """Ascending UIDs in few ranges, which may name UIDs that do not exist: for questions only."""

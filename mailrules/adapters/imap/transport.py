@@ -252,6 +252,13 @@ class Client(IMAPClient):  # type: ignore[misc]
             self.wire.lost("left before the answer")
             raise
 
+    def tell(self, line: bytes, *, seconds: float) -> None:
+        """Send a command whose answer is of no interest: the connection is closed after it."""
+        refuse_control(line)
+        self.wire.begin()
+        self.wire.within(seconds)
+        self.wire.send(self._ahead() + self.wire._new_tag() + b" " + line + b"\r\n")
+
     def together(self, lines: Sequence[bytes]) -> list[Reply]:
         """Send commands that do not depend on each other in one piece, and read the answer to each.
 
