@@ -76,6 +76,9 @@ class Comparison(Planner):
             decide=DecideBoth(judge.rules, old_rules, self._old_situation(account, judge.situation), trusted),
         )
 
+    def _known(self, account: str, mailbox: Mailbox, judge: Judge) -> None:
+        """What differs is looked for in all of it."""
+
     def _old_situation(self, account: str, now: Situation) -> Situation:
         settings = self.old.accounts.get(account)
         if settings is None:

@@ -75,7 +75,8 @@ Note = Callable[[str, Mapping[int, Identity], datetime], None]
 @dataclass(slots=True)
 class Judged:
     """What judging a window gave. `gone`: UIDs that vanished meanwhile; `left_out`: by SEARCH;
-    `pending`: put off until what they wait for has ended.
+    `pending`: put off until what they wait for has ended; `unsure`: came to nothing, though a fact of
+    theirs could not be had.
 
     `decisions` are those that came to something, `waited` counts the messages that took more than the
     first facts. `messages` are there while they wait for facts, or if the judge is to keep them.
@@ -89,6 +90,7 @@ class Judged:
     gone: set[int] = field(default_factory=set)
     pending: set[int] = field(default_factory=set)
     left_out: set[int] = field(default_factory=set)
+    unsure: set[int] = field(default_factory=set)
     waited: int = 0
 
 
@@ -215,7 +217,7 @@ class Judge:
                 identity = arrived.identity() if answer is not NOTHING else None
                 if identity is not None:
                     judged.identities[uid] = identity
-                if answer is not None and not self._settled(judged, uid, answer):
+                if answer is not None and not self._settled(judged, message, answer):
                     needs[uid] = answer.facts  # type: ignore[union-attr]
                 elif not self.keep:
                     continue
@@ -229,14 +231,17 @@ class Judge:
         judged.waited = len(needs)
         return needs
 
-    def _settled(self, judged: Judged, uid: int, answer: Decision | Needs | Deferred) -> bool:
+    def _settled(self, judged: Judged, message: Message, answer: Decision | Needs | Deferred) -> bool:
         """Whether that is the end of it."""
         if isinstance(answer, Needs):
             return False
+        uid = message.key.uid
         if isinstance(answer, Deferred):
             judged.deferred[uid] = answer.reason
         elif self.keep or answer.says_something:
             judged.decisions[uid] = answer
+        elif any(type(value) is Unavailable for value in message.facts.values()):
+            judged.unsure.add(uid)
         return True
 
     def _wait(self, mailbox: Mailbox, judged: Judged, needs: dict[int, frozenset[Fact]]) -> None:
@@ -253,8 +258,9 @@ class Judge:
                 judged.messages.pop(uid, None)
             needs = {}
             for uid in waiting:
-                answer = self._decide(judged, judged.messages[uid])
-                if answer is not None and not self._settled(judged, uid, answer):
+                message = judged.messages[uid]
+                answer = self._decide(judged, message)
+                if answer is not None and not self._settled(judged, message, answer):
                     needs[uid] = answer.facts  # type: ignore[union-attr]
                 elif not self.keep:
                     del judged.messages[uid]

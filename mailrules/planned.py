@@ -27,6 +27,7 @@ class Selection:
     scheduled: bool = False
     traced: bool = False  # every condition of every rule, for --json
     again: bool = False  # also what is done once a message only, and was done
+    afresh: bool = False  # also what no rule matched when it was looked at before
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from mailrules.forecast import Forecast
 from mailrules.holding import Brake, Held
 from mailrules.house import House, scheduled_rules
 from mailrules.judging import LEARNED, PIECE, WORTH_A_SEARCH, Judge
+from mailrules.known import Known
 from mailrules.pace import Pace
 from mailrules.planned import (
     MOST_CREATED,
@@ -107,6 +108,7 @@ class Planner:
 
     def apply(self, *, over_brakes: bool = False) -> Iterator[Event]:
         """Judge a mailbox, then record and perform what was decided, then the next mailbox."""
+        self._keeps = True
         for account in self._accounts():
             yield from self._guarded(
                 account,
@@ -145,6 +147,8 @@ class Planner:
             connection.close()
 
     failed: MailrulesError | None = None
+    _keeps = False
+    """Whether what no rule matched is written down: `plan` writes nothing."""
     _first_run = 0
     """What `per_run` is counted by: one `apply` is one run, in however many mailboxes."""
 
@@ -219,21 +223,26 @@ class Planner:
 
     def _survey(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> Iterator[Event]:
         rules = self._rules(account, mailbox.name)
+        there = uids
         uids = self._since(mailbox, uids)
         judge = self._judge(account, mailbox.name, rules)
-        yield self._look(account, mailbox, judge, len(uids))
+        known = self._known(account, mailbox, judge)
+        yield self._look(account, mailbox, judge, uids, known)
         self._missing.clear()
         pace = Pace()
         done = 0
         while done < len(uids):
             if self._stopping():
                 self.summary.stopped = True
-                return
+                break
             window = uids[done : done + pace.size]
             done += len(window)
             mailbox = _still(mailbox)
             began = clock.timer()
-            judged = judge.judge(mailbox, window, clock.now())
+            looked = window if known is None else known.left(mailbox, window, clock.now())
+            judged = judge.judge(mailbox, looked, clock.now())
+            if known is not None:
+                known.learn(looked, judged)
             pace.learn(len(window), seconds=clock.timer() - began, waited=len(judged.decisions))
             self.summary.messages += len(window) - len(judged.gone)
             self.summary.deferred += len(judged.deferred) + len(judged.broken)
@@ -247,6 +256,13 @@ class Planner:
                 {u: (identities[u], judged.decisions[u]) for u in matched if u in identities},
             )
             yield Progress(account, mailbox.name, done, len(uids))
+        if known is not None and known.fresh and self._keeps:
+            self.house.store.keep_unmatched(
+                account, mailbox.name, mailbox.uidvalidity, known.all(there),
+                fingerprint=known.fingerprint, at=clock.now(),
+            )  # fmt: skip
+        if self.summary.stopped:
+            return
         narrowing = judge.narrowing(mailbox)
         if narrowing.search is not None:
             yield Look(account, mailbox.name, str(narrowing))
@@ -255,6 +271,10 @@ class Planner:
         return self.house.judge(
             account, mailbox, rules=rules, situation=self.house.situation(account, mailbox, again=True)
         )
+
+    def _known(self, account: str, mailbox: Mailbox, judge: Judge) -> Known | None:
+        """What no rule matched when it was looked at before."""
+        return Known.of(self.house, account, mailbox, judge, afresh=self.selection.afresh)
 
     def _traced(self, judge: Judge) -> Judge:
         """The same judge, who traces every condition."""
@@ -326,8 +346,11 @@ class Planner:
         self._once.add(key)
         return False
 
-    def _look(self, account: str, mailbox: Mailbox, judge: Judge, messages: int) -> Look:
+    def _look(
+        self, account: str, mailbox: Mailbox, judge: Judge, uids: Sequence[int], known: Known | None
+    ) -> Look:
         """What is asked of the server, in its own words."""
+        messages = len(uids)
         search = judge.search(clock.now())
         if isinstance(search, Everything):
             asked = "no SEARCH, the rules look at every message"
@@ -342,6 +365,10 @@ class Planner:
         if later := judge.rules.facts - first:
             asked_later = sorted({_ASKED.get(fact.kind, fact.kind) for fact in later})
             words += f"; where that leaves it open, {', '.join(asked_later)}"
+        before = len(known.unmatched.part(uids)[0]) if known is not None else 0
+        if before:
+            again = "nothing but what changes" if known is not None and known.passing else "nothing"
+            words += f"; of {before} that no rule matched before, {again} is asked"
         return Look(account, mailbox.name, f"{messages} messages: {words}")
 
     def _since(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[int]:

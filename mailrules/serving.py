@@ -71,6 +71,7 @@ def selection_of(arguments: Mapping[str, Any]) -> Selection:
         scheduled=bool(arguments.get("scheduled")),
         traced=bool(arguments.get("traced")),
         again=bool(arguments.get("again")),
+        afresh=bool(arguments.get("afresh")),
     )
 
 

@@ -155,3 +155,13 @@ def test_one_that_nobody_can_name_is_judged_all_the_same(desk: Callable[..., Des
     judged = judge.judge(Named(), range(1, PIECE + 4), NOW)  # type: ignore[arg-type]
     assert [len(those) for those in told] == [PIECE - 1, 3] and 2 not in told[0]
     assert len(judged.decisions) == PIECE + 3 and not judged.deferred
+
+
+def test_what_came_to_nothing_without_a_fact_is_told(desk: Callable[..., Desk]) -> None:
+    """The server refuses one question, and what it does tell decides: nothing matches, but not for sure."""
+    rules = desk("- {name: r, when: {search: ODD, body: nothing}, then: [{flag: x}]}\n", numbered(2))
+    rules.server.script(rb"UID SEARCH .*ODD", b"{tag} BAD no such key\r\n")
+    judged = rules.judge([1, 2])
+    assert (judged.decisions, judged.unsure) == ({}, {1, 2})
+    rules = desk("- {name: r, when: {body: nothing}, then: [{flag: x}]}\n", numbered(2))
+    assert rules.judge([1, 2]).unsure == set()

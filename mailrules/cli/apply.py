@@ -16,6 +16,7 @@ from mailrules.cli.options import Common
 from mailrules.cli.plan import (
     INTERRUPTED,
     AccountOption,
+    AfreshOption,
     MailboxOption,
     RuleOption,
     ScheduledOption,
@@ -52,6 +53,7 @@ def command(
     again: Annotated[
         bool, typer.Option("--again", help="Also send and run once more what was sent and run before.")
     ] = False,
+    afresh: AfreshOption = False,
 ) -> int:
     """Do what `plan` shows: judge all the mail that is there, and act on it. Asks first.
 
@@ -67,10 +69,11 @@ def command(
     config = common.load()
     _same_rules(common, config)
     if plan is not None:
-        if rule or mailbox or since or account or scheduled or again:
+        if rule or mailbox or since or account or scheduled or again or afresh:
             raise typer.BadParameter("a kept plan says itself what is done to which mail.", param_hint="FILE")
         return _kept(common, config, plan, yes=yes, over_brakes=over_brakes)
-    arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json, "again": again}
+    arguments = selection(rule, mailbox, since, account, scheduled)
+    arguments |= {"traced": common.json, "again": again, "afresh": afresh}
     if yes:
         request = arguments | {"over_brakes": over_brakes}
         events = act(common, config, "apply", request, by=_apply, ahead=True)

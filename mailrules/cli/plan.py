@@ -30,6 +30,10 @@ SinceOption = Annotated[
     str | None, typer.Option("--since", help="Only mail that came since: 2h, 7d, 2026-03-01.")
 ]
 ScheduledOption = Annotated[bool, typer.Option("--scheduled", help="With the rules that have a schedule.")]
+AfreshOption = Annotated[
+    bool,
+    typer.Option("--afresh", help="Look again at mail that `apply` has seen and that no rule matched."),
+]
 SaveOption = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE", help="Keep the plan: `mailrules apply FILE` does just that."),
@@ -51,6 +55,7 @@ def command(
     scheduled: ScheduledOption = False,
     against: AgainstOption = None,
     save: SaveOption = None,
+    afresh: AfreshOption = False,
 ) -> int:
     """Show what the rules would do to the mail that is there now. Changes nothing.
 
@@ -63,7 +68,10 @@ def command(
     from mailrules.serving import exit_status
 
     config = common.load()
-    arguments = selection(rule, mailbox, since, account, scheduled) | {"traced": common.json}
+    arguments = selection(rule, mailbox, since, account, scheduled) | {
+        "traced": common.json,
+        "afresh": afresh,
+    }
     if against is not None:
         if save is not None:
             raise typer.BadParameter("a difference is no plan: leave out --against.", param_hint="--save")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 _PART = re.compile(r"[^,]+")
 
@@ -15,7 +15,7 @@ class UidSet:
     __slots__ = ("_lows", "ranges")
 
     def __init__(self, uids: Iterable[int] = ()) -> None:
-        self.ranges: tuple[tuple[int, int], ...] = tuple(_ranges(sorted(set(uids))))
+        self.ranges: tuple[tuple[int, int], ...] = tuple(_ranges(sorted(uids)))
         self._lows = [low for low, _ in self.ranges]
 
     @classmethod
@@ -40,6 +40,23 @@ class UidSet:
     def __contains__(self, uid: int) -> bool:
         place = bisect_right(self._lows, uid) - 1
         return place >= 0 and uid <= self.ranges[place][1]
+
+    def part(self, uids: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Ascending UIDs parted: those that are in it, the others."""
+        inside: list[int] = []
+        outside: list[int] = []
+        at = 0
+        begin = max(bisect_right(self._lows, uids[0]) - 1, 0) if uids else 0
+        for place in range(begin, len(self.ranges)):
+            if at == len(uids):
+                break
+            low, high = self.ranges[place]
+            first = bisect_left(uids, low, at)
+            outside += uids[at:first]
+            at = bisect_right(uids, high, first)
+            inside += uids[first:at]
+        outside += uids[at:]
+        return inside, outside
 
     def __iter__(self) -> Iterator[int]:
         for low, high in self.ranges:
@@ -105,7 +122,7 @@ def _pair(part: re.Match[str]) -> tuple[int, int]:
 def _ranges(uids: list[int]) -> Iterator[tuple[int, int]]:
     start = end = 0
     for uid in uids:
-        if end and uid == end + 1:
+        if end and uid <= end + 1:
             end = uid
             continue
         if end:

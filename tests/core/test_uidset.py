@@ -68,3 +68,12 @@ def test_what_is_no_set_is_refused(text: str) -> None:
 def test_reversed_ranges_are_read() -> None:
     """`5:3` is `3:5` (RFC 9051 section 9)."""
     assert str(UidSet.parse("5:3,1")) == "1,3:5"
+
+
+@given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
+def test_parting_is_asking_each(those: set[int], uids: set[int]) -> None:
+    """Ascending UIDs are parted into what is in the set and what is not, in their order."""
+    known, asked = UidSet(those), sorted(uids)
+    inside, outside = known.part(asked)
+    assert inside == [uid for uid in asked if uid in known]
+    assert outside == [uid for uid in asked if uid not in known]

@@ -56,6 +56,7 @@ from mailrules.adapters.store.sending import A_DAY, A_MINUTE, Sending
 from mailrules.adapters.store.sent_mail import Answered, SentMail, SentTo
 from mailrules.adapters.store.sightings import Sighting, SightingBook
 from mailrules.adapters.store.undoing import PlannedUndo, Recorded, Undoing, taken_back
+from mailrules.adapters.store.unmatched import Unmatched
 from mailrules.adapters.store.upsert import upsert
 
 
@@ -73,6 +74,7 @@ class Store(
     SightingBook,
     SentMail,
     Undoing,
+    Unmatched,
     Past,
 ):
     """All of it; see the classes it is made of. Every method is one transaction, from any thread."""

@@ -68,7 +68,17 @@ _DDL_3: tuple[str, ...] = (
     "CREATE INDEX effect_assign ON effect (rule, target, id) WHERE action = 'assign'",
 )
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}
+
+def _to_4(connection: Connection) -> None:
+    """`unmatched`: what `apply` need not look at again."""
+    connection.exec_driver_sql(
+        "CREATE TABLE unmatched (\n\taccount TEXT NOT NULL, \n\tmailbox TEXT NOT NULL, \n"
+        "\tfingerprint TEXT NOT NULL, \n\tuidvalidity BIGINT NOT NULL, \n\tuids TEXT NOT NULL, \n"
+        "\tkept_at BIGINT NOT NULL, \n\tPRIMARY KEY (account, mailbox, fingerprint)\n)"
+    )
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3, 3: _to_4}
 """`MIGRATIONS[n]` makes version n + 1 out of version n. It says its own DDL: `schema.py` moves on."""
 
 

@@ -11,7 +11,16 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.mailboxes import settle
-from mailrules.adapters.store.schema import OPEN, effect, in_hand, mailbox, meta, resync, seen_mailbox
+from mailrules.adapters.store.schema import (
+    OPEN,
+    effect,
+    in_hand,
+    mailbox,
+    meta,
+    resync,
+    seen_mailbox,
+    unmatched,
+)
 from mailrules.adapters.store.upsert import upsert
 from mailrules.core.uidset import UidSet
 
@@ -77,6 +86,7 @@ class Resync:
             connection.execute(delete(seen_mailbox))
             connection.execute(delete(meta).where(meta.c.name.startswith("watched:", autoescape=True)))
             connection.execute(delete(in_hand))
+            connection.execute(delete(unmatched))
             upsert(connection, meta, [{"name": IN_DOUBT, "value": at.isoformat()}])
         return Resynced(tuple(id_ for id_, _ in rows), tuple(known))
 

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-VERSION = 3
+VERSION = 4
 """Of the schema; `migrations.py` brings older ones here."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -322,6 +322,18 @@ in_hand = Table(
     Column("uids", Text, nullable=False),  # as an IMAP set
 )
 """Messages being worked on. Found at the start, they were in hand when the process died (R10)."""
+
+unmatched = Table(
+    "unmatched",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("mailbox", HostileText, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),  # of the rules, and of what they are judged by
+    Column("uidvalidity", Unsigned, nullable=False),
+    Column("uids", Text, nullable=False),  # as an IMAP set
+    Column("kept_at", Moment, nullable=False),
+)
+"""Messages that `apply` looked at, and that none of the rules matched whose word lasts."""
 
 scheduled = Table(
     "scheduled",

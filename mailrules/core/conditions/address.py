@@ -20,6 +20,7 @@ from mailrules.core.search import Search, all_of, any_of
 class _AddressCondition(Condition):
     """What all address conditions share. `headers` are the lower-case names that are looked at."""
 
+    lasting: ClassVar[bool] = True
     headers: ClassVar[tuple[str, ...]]
     test: AddressTest
     written: Any = None

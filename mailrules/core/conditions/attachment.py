@@ -50,6 +50,7 @@ class HasAttachment(Condition):
     ```
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "has_attachment"
     cost: ClassVar[Literal["header", "server", "body", "script"]] = "server"
     wanted: bool
@@ -89,6 +90,7 @@ class Attachment(Condition):
     the server's structure tells.
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "attachment"
     cost: ClassVar[Literal["header", "server", "body", "script"]] = "server"
     name: TextTest | None = None

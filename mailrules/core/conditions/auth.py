@@ -71,6 +71,7 @@ class Auth(Condition):
     without that setting it can't be judged. A method that the server does not mention is `none`.
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "auth"
     wanted: tuple[tuple[str, frozenset[str]], ...]
     written: Any = None

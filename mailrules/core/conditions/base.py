@@ -78,6 +78,9 @@ class Condition(BaseModel):
     """The word in the file."""
     cost: ClassVar[Literal["header", "server", "body", "script"]] = "header"
     """What its facts cost; `all` and `any` judge the cheap ones first."""
+    lasting: ClassVar[bool] = False
+    """What it says of a message it says for ever: it reads only what is fixed under a UID, and not the time.
+    For one with conditions in it: as long as they do."""
 
     # -- to be overridden ---------------------------------------------------------------------
     def matches(self, message: Message) -> bool:

@@ -26,6 +26,7 @@ class BodyText(TextCondition):
     A scalar means: contains. The first `settings.body_limit` of text is judged.
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "body"
     cost: ClassVar[Literal["header", "server", "body", "script"]] = "body"
 
@@ -48,6 +49,7 @@ class WholeText(TextCondition):
     ```
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "text"
     cost: ClassVar[Literal["header", "server", "body", "script"]] = "body"
 

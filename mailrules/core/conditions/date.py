@@ -171,6 +171,7 @@ def rfc3339(moment: datetime) -> str:
 class _DateCondition(Condition):
     """What received and sent have in common."""
 
+    lasting: ClassVar[bool] = True
     test: DateTest
     written: Any = None
 

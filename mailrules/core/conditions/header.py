@@ -44,6 +44,7 @@ class Header(Condition):
     occurrence.
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "header"
     tests: tuple[tuple[str, TextTest], ...]
     """(lower-case name, test)"""
@@ -121,6 +122,7 @@ class ListId(TextCondition):
     ```
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "list_id"
     view: ClassVar[tuple[object, ...]] = ("list ids",)
     default: ClassVar[str] = "is"
@@ -144,6 +146,7 @@ class Exists(Condition):
     ```
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "exists"
     names: tuple[str, ...]
     written: Any = None

@@ -54,6 +54,7 @@ AUTO_HEADERS = ("auto-submitted", "return-path", "x-auto-response-suppress", "co
 class _KindCondition(Condition):
     """What both have in common."""
 
+    lasting: ClassVar[bool] = True
     headers: ClassVar[tuple[str, ...]]
     wanted: bool
 

@@ -43,6 +43,7 @@ def _in_file_order(groups: Mapping[int, Mapping[str, str]]) -> dict[str, str]:
 class _Joined(Condition):
     """What `all` and `any` share."""
 
+    lasting: ClassVar[bool] = True
     conditions: tuple[Condition, ...]
 
     @cached_property
@@ -213,6 +214,7 @@ class Not(Condition):
     A list under `not` is an `any`: none of them may hold. What can't be judged stays unknown.
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "not"
     condition: Condition
 
@@ -258,6 +260,7 @@ class Always(Condition):
     ```
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "always"
 
     def judge(self, message: Message) -> Verdict:

@@ -28,6 +28,7 @@ def read_size(value: Any, path: Path, report: Report, *, what: str) -> int | Non
 class _SizeCondition(Condition):
     """What both have in common."""
 
+    lasting: ClassVar[bool] = True
     size: int
     written: Any = None
 

@@ -70,6 +70,7 @@ class Subject(TextCondition):
     Operators: contains, is, starts_with, ends_with, glob, regex, in, exists; case_sensitive beside them.
     """
 
+    lasting: ClassVar[bool] = True
     key: ClassVar[str] = "subject"
     view: ClassVar[tuple[object, ...]] = ("texts", "subject")
 
