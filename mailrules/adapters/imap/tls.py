@@ -6,6 +6,7 @@ import functools
 import ipaddress
 import socket
 import ssl
+import threading
 from typing import Literal
 
 from mailrules.core.errors import PermanentError
@@ -20,9 +21,17 @@ class TlsError(PermanentError):
     """No trustworthy TLS: nothing was sent that an eavesdropper could use."""
 
 
-@functools.cache
+_MAKING = threading.Lock()
+
+
 def default_context() -> ssl.SSLContext:
     """Verifies certificate and host name, TLS 1.2 at least. Shared: each costs 0.9 MB and 27 ms."""
+    with _MAKING:  # a cache alone gives everybody who comes at the same moment one of their own
+        return _default_context()
+
+
+@functools.cache
+def _default_context() -> ssl.SSLContext:
     return strict(ssl.create_default_context())
 
 
