@@ -12,12 +12,14 @@ def main() -> int:
 
         sys.stdout.write(f"mailrules {__version__}\n")
         return 0
-    import gc
+    from mailrules import garbage
 
-    gc.set_threshold(20_000, 10, 10)  # what is imported stays: no need to look through it again and again
+    garbage.importing()
     from mailrules.cli.app import main as run
 
-    return run()
+    status = run()
+    garbage.ending()
+    return status
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def act(
 def _alone(
     lock: Any, config: Config, directory: Any, arguments: Mapping[str, Any], by: Act, *, ahead: bool
 ) -> Iterator[Mapping[str, Any]]:
+    from mailrules import garbage
     from mailrules.ahead import Ahead, begun
 
     with lock, begun(config, arguments) if ahead else Ahead() as early:
@@ -58,6 +59,7 @@ def _alone(
 
         with Store.open(directory) as store:
             house = House(config, store, ahead=early)
+            garbage.working()
             house.begin()
             end_within(house, 8.0)
             yield from by(house, arguments)

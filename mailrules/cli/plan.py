@@ -168,9 +168,11 @@ def plan_events(
 
 
 def _house(common: Common, config: Config, stack: ExitStack, ahead: Ahead | None = None) -> Any:
+    from mailrules import garbage
     from mailrules.adapters.store import Store
     from mailrules.house import House
 
+    garbage.working()
     state = common.locate(config)
     store = None
     if state.exists:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mailrules.cli import output
@@ -22,30 +23,14 @@ def follow(
 
     Its `acting` is how many messages of how many were acted on.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    where = output.console(stderr=True)
     result: dict[str, Any] = dict(NOTHING)
     acting: dict[tuple[str, str], tuple[int, int, Mapping[str, int]]] = {}
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=where,
-        transient=True,
-        disable=not where.is_terminal,
-    ) as bar:
-        tasks: dict[tuple[str, ...], Any] = {}
+    with _bar() as advance:
         try:
             for event in events:
                 if "progress" in event:
                     at = event["progress"]
-                    key = (at["account"], at["mailbox"], at["phase"])
-                    if key not in tasks:
-                        words = f"{at['account']}/{at['mailbox']} {at['phase']}"
-                        tasks[key] = bar.add_task(cut(words, 30), total=at["total"])
-                    bar.update(tasks[key], completed=at["done"], total=at["total"])
+                    advance(at)
                     if at["phase"] == "acting":
                         acting[at["account"], at["mailbox"]] = (at["done"], at["total"], at["states"])
                 elif "look" in event:
@@ -67,3 +52,33 @@ def follow(
             result = dict(NOTHING, states=states)
     result["acting"] = (sum(a[0] for a in acting.values()), sum(a[1] for a in acting.values()))
     return result
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What moves the bar; where there is no terminal, nothing does."""
+    if output.plain(stderr=True):
+        yield lambda at: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    tasks: dict[tuple[str, ...], Any] = {}
+
+    def advance(at: Mapping[str, Any]) -> None:
+        key = (at["account"], at["mailbox"], at["phase"])
+        if key not in tasks:
+            words = f"{at['account']}/{at['mailbox']} {at['phase']}"
+            tasks[key] = bar.add_task(cut(words, 30), total=at["total"])
+        bar.update(tasks[key], completed=at["done"], total=at["total"])
+
+    where = output.console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=where,
+        transient=True,
+        disable=not where.is_terminal,
+    ) as bar:
+        yield advance

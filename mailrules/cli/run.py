@@ -46,7 +46,7 @@ def command(
 
     Example: mailrules run --config rules.yaml
     """
-    from mailrules import logs
+    from mailrules import garbage, logs
 
     config = common.load()
     logs.configure(config.settings.log_format, verbose=common.verbose > 0)
@@ -61,6 +61,7 @@ def command(
 
         with Store.open(state.directory) as store:
             prepare_process()
+            garbage.working()
             return _watch(Service(config, store, dry_run=dry_run), state)
 
 
@@ -134,6 +135,7 @@ def _watch(service: Service, state: State) -> int:
 
 
 def _once(config: Config, state: State, *, dry_run: bool, json: bool) -> int:
+    from mailrules import garbage
     from mailrules.ahead import Ahead, first_mailbox
 
     with Ahead() as ahead:
@@ -145,6 +147,7 @@ def _once(config: Config, state: State, *, dry_run: bool, json: bool) -> int:
 
         with Store.open(state.directory) as store:
             house = House(config, store, dry_run=dry_run, ahead=ahead)
+            garbage.working()
             house.begin()
             end_within(house, 8.0)
             return _sweep(house, json=json)

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 # RFC 5321 Dot-string and RFC 6531's UTF-8 in it; quoted local parts are left out on purpose.
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u00a1-\U0010ffff]+"
-_LABEL = r"[A-Za-z0-9\u00a1-\U0010ffff](?:[A-Za-z0-9\-\u00a1-\U0010ffff]*[A-Za-z0-9\u00a1-\U0010ffff])?"
+# Classes are said by what is not in them: of a range up to U+10FFFF, Python makes a table of every character.
+_ATOM = r"[^\x00-\x20\"(),.:;<>@\[\\\]\x7f-\u00a0]+"
+_LETTER = r"[^\x00-/:-@\[-`{-\u00a0]"
+_LABEL = rf"{_LETTER}(?:[^\x00-,./:-@\[-`{{-\u00a0]*{_LETTER})?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _UNWANTED = re.compile("[\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\udfff\ufeff\ufff0-\uffff]")
 

@@ -135,3 +135,34 @@ def test_spans(seconds: float, words: str) -> None:
 def test_actions_in_words(action: str, arguments: dict[str, object], words: str) -> None:
     """An action and what it does it with."""
     assert output.what(action, arguments) == words
+
+
+def test_a_pipe_needs_no_rich() -> None:
+    """Into a pipe, words go as they are and nothing is imported to draw them."""
+    program = (
+        "import sys\n"
+        "from mailrules.cli import output, progress\n"
+        "output.say('Wrote\\t[b]x', style='red')\n"
+        "output.line([('one', 'bold'), (' two\\x1b', None)])\n"
+        "output.note('aside')\n"
+        "at = {'account': 'a', 'mailbox': 'm', 'phase': 'acting', 'done': 1, 'total': 2, 'states': {}}\n"
+        "told = progress.follow([{'progress': at}, {'result': {}}], print)\n"
+        "assert told == {'acting': (1, 2)}\n"
+        "assert 'rich' not in sys.modules\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("Wrote\\t[b]x\none two\\x1b\n", "aside\n")
+
+
+def test_colours_may_be_forced(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """FORCE_COLOR has pipes treated as terminals."""
+    output.console.cache_clear()
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    output.say("red", style="red")
+    output.console.cache_clear()
+    assert "\x1b[31mred" in capsys.readouterr().out

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mailrules.adapters.imap.mailbox import Mailbox
 
 _SYSTEM = frozenset({"\\seen", "\\answered", "\\flagged", "\\deleted", "\\draft"})
-_FLAG = re.compile(r"\\?[^\x00-\x20(){%*\"\\\]\x7f-\U0010ffff]+")
+_FLAG = re.compile(r"\\?[!#$&'+-\[^-z|}~]+")
 
 
 def store(mailbox: Mailbox, uids: UidSet, flags: Sequence[str], *, add: bool) -> dict[int, Outcome]:

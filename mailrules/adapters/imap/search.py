@@ -23,7 +23,7 @@ MOST_UIDS = 2_000_000
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ATOM_KEYS = frozenset({"KEYWORD", "UNKEYWORD"})
 _KEY = re.compile(r"[A-Z][A-Z0-9-]*")
-_ATOM = re.compile(r"[^\x00-\x20(){%*\"\\\]\x7f-\U0010ffff]+")
+_ATOM = re.compile(r"[!#$&'+-\[^-z|}~]+")
 
 
 @dataclass(frozen=True, slots=True)
