@@ -1,11 +1,16 @@
-"""A set of effects with one command: intent for all, the act, how each ended."""
+"""A set of effects with one command: intent for all, the act, how each ended.
+
+While the server is at one set, the journal is written: how the last one ended, and that the next one is about
+to be done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from mailrules import clock
 from mailrules.adapters.store import ACTING, TURNS, EffectRow, Fenced, Store
@@ -19,32 +24,52 @@ LATE = timedelta(minutes=1)
 """After which flags that were read when a message was judged are read again before they are changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A set that may be begun. `evidence`: where it goes; `changes`: what it will change."""
+
+    rows: list[EffectRow]
+    evidence: Mapping[str, Any]
+    changes: Mapping[int, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A set at `intent`. `rows`: as the journal has them, by id."""
+
+    rows: dict[int, EffectRow]
+    hand: str
+
+
 @dataclass(slots=True)
 class AtOnce:
-    """What can be done for many messages of one mailbox with one command.
+    """What can be done for many messages of one mailbox with one command, one set after the other.
 
-    How a set ended is written while the server is at the next one; the last by `finish`, which must follow.
+    A set is done when the next one comes, or where this ends: leave it as a context manager.
     """
 
     store: Store
     world: World
     endings: Endings
-    _ended: tuple[list[EffectRow], Mapping[int, Outcome]] | None = field(default=None, init=False)
+    _begun: _Begun | None = field(default=None, init=False)
+    _answered: tuple[_Begun, Mapping[int, Outcome]] | None = field(default=None, init=False)
     """What the server has answered, and the journal does not say yet."""
-    _in_hand: bool = field(default=False, init=False)
 
-    def finish(self) -> None:
-        """How the last set ended is written, too, and nothing is in hand any more."""
-        self._write_down(in_hand=False)
-        if self._in_hand:
-            self.store.let_go(self.endings.account, self.endings.mailbox, ACTING)
+    def __enter__(self) -> Self:
+        return self
 
-    def _write_down(self, *, in_hand: bool) -> None:
-        if self._ended is None:
-            return
-        (rows, outcomes), self._ended = self._ended, None
-        self.endings.end(rows, outcomes, in_hand=in_hand)
-        self._in_hand = in_hand
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._go_on(None)
+        finally:
+            try:
+                self._write_down()
+            finally:
+                if self._begun is not None:  # it stays at `intent`: the server is asked before it is done
+                    self.store.let_go(self.endings.account, self.endings.mailbox, self._begun.hand)
 
     def perform(self, rows: list[EffectRow]) -> None:
         """Perform rows of the same action and arguments."""
@@ -63,21 +88,56 @@ class AtOnce:
         except TransientError as error:
             self.endings.put_off(rows, error, alive=self.world.alive)
             return
-        rows = intend(self.store, rows, evidence, changes, beside=False)
+        self._go_on(_Ready(rows, evidence, changes))
+
+    def _go_on(self, following: _Ready | None) -> None:
+        """Do what is begun, if anything is, and begin what follows."""
+        now, self._begun = self._begun, None
+        if now is None:
+            self._begin(following)
+            return
+        left = [following]
+        trouble: list[TransientError | PermanentError] = []
+
+        def write() -> None:
+            """The journal's part; what fails of it is not to cost the server's answer."""
+            try:
+                self._write_down()
+                if left:
+                    self._begin(left.pop(), after=now)
+            except (TransientError, PermanentError) as error:
+                trouble.append(error)
+
+        with self.store.held(self.endings.account, self.endings.mailbox, now.hand):
+            try:
+                with self.world.meanwhile(write):
+                    outcomes = self._act(now.rows)
+            except Fenced:
+                raise
+            except TransientError as error:
+                rows = list(now.rows.values())
+                self.endings.put_off(rows, error, alive=self.world.alive, hand=now.hand)
+            else:
+                self._write_down()  # if the server had not to be asked
+                self._answered = now, outcomes
+        if trouble:
+            raise trouble[0]
+        if left:
+            self._begin(left.pop(), after=now)
+
+    def _begin(self, ready: _Ready | None, *, after: _Begun | None = None) -> None:
+        if ready is None:
+            return
+        first, second = ACTING
+        hand = second if after is not None and after.hand == first else first
+        rows = intend(self.store, ready.rows, ready.evidence, ready.changes, hand=hand)
         if rows:
-            self._in_hand = True
-            now = {row.id: row for row in rows}  # as the journal has them
-            with self.store.held(self.endings.account, self.endings.mailbox, ACTING):
-                try:
-                    with self.world.meanwhile(lambda: self._write_down(in_hand=True)):
-                        outcomes = self._act(rows, now)
-                    self._write_down(in_hand=True)  # if the server had not to be asked
-                    self._ended = [now[row.id] for row in rows], outcomes
-                except Fenced:
-                    raise
-                except TransientError as error:
-                    left = [now[row.id] for row in rows]
-                    self.endings.put_off(left, error, alive=self.world.alive)
+            self._begun = _Begun({row.id: row for row in rows}, hand)
+
+    def _write_down(self) -> None:
+        if self._answered is not None:
+            (done, outcomes), self._answered = self._answered, None
+            self.endings.end(list(done.rows.values()), outcomes, hand=done.hand)
 
     def _proven(self, rows: list[EffectRow]) -> list[EffectRow]:
         """A copy is taken away by an undo only while its original is there; gives those that may be."""
@@ -105,7 +165,8 @@ class AtOnce:
             if row.uid in now
         }
 
-    def _act(self, rows: list[EffectRow], now: dict[int, EffectRow]) -> dict[int, Outcome]:
+    def _act(self, now: dict[int, EffectRow]) -> dict[int, Outcome]:
+        rows = list(now.values())
         targets = [row.target_message for row in rows]
         arguments = rows[0].arguments
         action = rows[0].verb

@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from mailrules import clock
-from mailrules.adapters.store import EffectRow, Fenced, State, Store, StoreError
+from mailrules.adapters.store import EffectRow, Fenced, State, Store, StoreError, doing
 from mailrules.core.actions.base import Outcome, PlannedEffect
 from mailrules.core.assigned import is_assigned
 from mailrules.core.errors import TransientError
 from mailrules.core.retry import OUTAGE, next_try
 from mailrules.recovery import MOVES
-from mailrules.turns import hand_of
 
 log = logging.getLogger("mailrules.run")
 
@@ -43,12 +42,10 @@ class Endings:
     mailbox: str
     tally: Tally = field(default_factory=Tally)
 
-    def end(
-        self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], *, in_hand: bool = False
-    ) -> None:
-        """Write how each ended, one transaction a state. Raises Fenced, StoreError.
+    def end(self, rows: Sequence[EffectRow], outcomes: Mapping[int, Outcome], *, hand: str = "") -> None:
+        """Write how each ended, one transaction a state. The `hand` that they are in is empty then.
 
-        Their hand is empty then; not if others are `in_hand` already.
+        Raises Fenced, StoreError.
         """
         by_state: dict[str, list[EffectRow]] = defaultdict(list)
         at = clock.now()
@@ -62,7 +59,7 @@ class Endings:
                 at=at,
                 detail={row.id: _detail(row, outcomes[row.id]) for row in those},
                 next_try=_next_try(those, outcomes, at) if state == "later" else None,
-                hand=hand_of(those[0]) if last == 0 and not in_hand else "",
+                hand=hand if last == 0 else "",
                 known=those,
             )
             self.tally.add(state, len(those))
@@ -73,10 +70,12 @@ class Endings:
                 self._give_up(row, outcomes[row.id], at)
 
     def end_one(self, row: EffectRow, outcome: Outcome) -> None:
-        """`end` of one."""
-        self.end([row], {row.id: outcome})
+        """`end` of one that is done by itself."""
+        self.end([row], {row.id: outcome}, hand=doing(row.id))
 
-    def put_off(self, rows: Sequence[EffectRow], error: TransientError, *, alive: bool) -> None:
+    def put_off(
+        self, rows: Sequence[EffectRow], error: TransientError, *, alive: bool, hand: str = ""
+    ) -> None:
         """What failed for these alone is tried again later, and the others go on.
 
         A lost connection (not `alive`), a journal that can't be written, and a server that asks for
@@ -84,12 +83,12 @@ class Endings:
         """
         if not alive or isinstance(error, StoreError | Fenced) or error.retry_after:
             raise error
-        self.end(rows, {row.id: Outcome("later", {"error": str(error)}) for row in rows})
+        self.end(rows, {row.id: Outcome("later", {"error": str(error)}) for row in rows}, hand=hand)
 
     def let_go(self, row: EffectRow) -> None:
         """It is in hand no more, and stays where it is in the journal."""
         try:
-            self.store.let_go(self.account, self.mailbox, hand_of(row))
+            self.store.let_go(self.account, self.mailbox, doing(row.id))
         except StoreError as error:
             log.error("%s", error)  # the next start only takes more care than it needs to
 

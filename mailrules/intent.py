@@ -7,7 +7,6 @@ from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.store import EffectRow, Fenced, State, Store
-from mailrules.turns import hand_of
 
 
 def intend(
@@ -16,12 +15,12 @@ def intend(
     evidence: Mapping[str, Any],
     changes: Mapping[int, Mapping[str, Any]],
     *,
-    beside: bool = True,
+    hand: str,
 ) -> list[EffectRow]:
     """Write that these are about to be done; rows that a person took from us meanwhile fall out.
 
-    Where an earlier try was going to put them stays written: its copy may still show. They are in hand then
-    `beside` what is, or instead of that: which is through then.
+    Where an earlier try was going to put them stays written: its copy may still show. They are in `hand`
+    then.
     """
     if not rows:
         return []
@@ -34,12 +33,9 @@ def intend(
     try:
         return store.advance(
             [row.id for row in rows], frm=frm, to="intent", at=clock.now(), detail=detail,
-            hand=hand_of(rows[0]), beside=beside, known=rows,
+            hand=hand, known=rows,
         )  # fmt: skip
     except Fenced:
         if len(rows) == 1:
             return []
-        free: list[EffectRow] = []
-        for row in rows:
-            free += intend(store, [row], evidence, changes, beside=beside or bool(free))
-        return free
+        return [mine for row in rows for mine in intend(store, [row], evidence, changes, hand=hand)]

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from mailrules import clock
-from mailrules.adapters.store import SENDS, EffectRow, Fenced, Store, StoreError
+from mailrules.adapters.store import SENDS, EffectRow, Fenced, Store, StoreError, doing
 from mailrules.core.actions.base import Errand, Outcome
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.message import MessageKey
@@ -14,7 +14,7 @@ from mailrules.endings import Endings
 from mailrules.errands import Errands, Returns
 from mailrules.intent import intend
 from mailrules.recovery import World
-from mailrules.turns import Turns, hand_of
+from mailrules.turns import Turns
 
 log = logging.getLogger("mailrules.run")
 
@@ -53,20 +53,20 @@ class OneByOne:
     def _begin(self, row: EffectRow) -> list[EffectRow]:
         """`intent` for one, if there is room for it where the number of sends is limited."""
         if row.action not in SENDS:
-            return intend(self.store, [row], {}, {})
+            return intend(self.store, [row], {}, {}, hand=doing(row.id))
         with self.store.undisturbed():
-            return intend(self.store, self.endings.make_room([row]), {}, {})
+            return intend(self.store, self.endings.make_room([row]), {}, {}, hand=doing(row.id))
 
     def _errand(self, row: EffectRow) -> Errand | None:
         verb = getattr(self.world, row.action)
-        with self.store.held(self.endings.account, self.endings.mailbox, hand_of(row)):
+        with self.store.held(self.endings.account, self.endings.mailbox, doing(row.id)):
             try:
                 errand: Errand = verb(row.target_message, row.arguments)
             except PermanentError as error:
                 self.endings.end_one(row, Outcome("failed", {"error": str(error)}))
                 return None
             except TransientError as error:
-                self.endings.put_off([row], error, alive=self.world.alive)
+                self.endings.put_off([row], error, alive=self.world.alive, hand=doing(row.id))
                 return None
         return errand
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mailrules.adapters.store import SENDS, EffectRow, Store
+from mailrules.adapters.store import SENDS, SETTLING, EffectRow, Store
 from mailrules.at_once import AtOnce
 from mailrules.core.actions.base import Outcome
 from mailrules.core.errors import PermanentError, TransientError
@@ -23,7 +23,7 @@ from mailrules.endings import Endings, Tally
 from mailrules.errands import Errands, Returns
 from mailrules.one_by_one import Back, OneByOne
 from mailrules.recovery import MOVES, World, begun_of, past_commit, settled
-from mailrules.turns import NOTES, SET_ACTIONS, Turns, hand_of, sets
+from mailrules.turns import NOTES, SET_ACTIONS, Turns, sets
 
 log = logging.getLogger("mailrules.run")
 
@@ -84,14 +84,11 @@ class Performer:
         }
         if len(places) > 1 and not self.stopping():
             self.world.foresee(list(places))
-        at_once = AtOnce(self.store, self.world, self.endings)
-        try:
+        with AtOnce(self.store, self.world, self.endings) as at_once:
             for group in groups:
                 if self.stopping():
                     break
                 self._perform_set(group, turns, at_once)
-        finally:
-            at_once.finish()
         self.world.foresee(())  # what was foreseen gets old
 
     def _with_room(self, heads: Sequence[EffectRow]) -> list[EffectRow]:
@@ -176,7 +173,7 @@ class Performer:
         begun = begun_of(rows)
         if not begun:
             return rows
-        mine = (self.account, self.mailbox, hand_of(begun[0]))
+        mine = (self.account, self.mailbox, SETTLING)
         self.store.take(*mine, begun[0].uidvalidity, [row.uid for row in begun])
         with self.store.held(*mine):
             ended = past_commit(begun)  # which needs no server

@@ -7,18 +7,13 @@ from collections import defaultdict, deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from mailrules.adapters.store import ACTING, LARGEST_SET, EffectRow, doing
+from mailrules.adapters.store import LARGEST_SET, EffectRow
 from mailrules.recovery import MOVES
 
 SET_ACTIONS = MOVES | {"copy", "flag", "unflag", "label", "unlabel", "delete"}
 """Done for many messages with one command; the others one by one, with their commit point."""
 NOTES = frozenset({"log", "keep"})
 """Done by being recorded."""
-
-
-def hand_of(row: EffectRow) -> str:
-    """The hand that it is in while it is done (`Store.advance`)."""
-    return ACTING if row.verb in SET_ACTIONS else doing(row.id)
 
 
 class Turns:

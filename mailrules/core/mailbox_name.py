@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 LONGEST_NAME = 200
 """Bytes of UTF-8 (RELIABILITY A13)."""
@@ -20,6 +21,7 @@ def safe_level(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", kept).split()).lstrip(" .~#&-").rstrip(" .")
 
 
+@lru_cache(maxsize=1000)  # asked for each message that goes to one of a few
 def name_problem(name: str) -> str | None:
     """Why this can't be the name of a mailbox, in words that follow the name; None if it can."""
     if not name.strip():

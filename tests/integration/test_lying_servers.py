@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -124,35 +126,45 @@ def test_a_connection_that_is_cut_at_a_command(command: bytes, tmp_path: Path) -
 
 
 def test_a_cut_at_one_set_costs_no_other(tmp_path: Path) -> None:
-    """How a set ended is written while the server is at the next one: when that is cut, it is known."""
+    """While the server is at a set, the last one's end is written and the next is begun: a cut there
+    leaves one known, one to be asked for, and one not done.
+    """
     with ScriptedServer() as server:
         program = Program(tmp_path, config(server.port), environment={"SCRIPTED": server.password})
         program.run("run", "--once")
-        program.config.write_text(config(server.port).split("rules:")[0] + TWO_PLACES)
-        for raw in MAILS[:2]:
+        program.config.write_text(config(server.port).split("rules:")[0] + THREE_PLACES)
+        for raw in MAILS[:3]:
             server.box().add(raw)
-        seen: list[dict[str, str]] = []
+        seen: list[tuple[dict[str, str], list[str]]] = []
+
+        def in_hand() -> list[str]:
+            with closing(
+                sqlite3.connect(f"file:{program.state / 'journal.db'}?mode=ro", uri=True)
+            ) as journal:
+                return [uids for (uids,) in journal.execute("SELECT uids FROM in_hand ORDER BY uids")]
 
         def cut(session: object, line: bytes) -> object:
             until = time.monotonic() + 10
             states: dict[str, str] = {}
-            while states.get("first") != "done" and time.monotonic() < until:
+            while states.get("third") != "running" and time.monotonic() < until:
                 states = {entry["rule"]: entry["state"] for entry in program.log()}
-            seen.append(states)
+            seen.append((states, in_hand()))
             return CUT
 
         server.script(rb"UID MOVE .*Second", cut, times=1)
         program.run("run", "--once", status=75)
-        assert seen == [{"first": "done", "second": "running"}]
+        assert seen == [({"first": "done", "second": "running", "third": "running"}, ["2", "3"])]
+        assert in_hand() == [] and found(server) == {"First": {1}, "INBOX": {2, 3}}
         program.run("run", "--once")
-        assert found(server) == {"First": {1}, "Second": {2}}
-        assert sorted(e["state"] for e in program.log()) == ["done", "done"]
+        assert found(server) == {"First": {1}, "Second": {2}, "Third": {3}}
+        assert [e["state"] for e in program.log()] == ["done"] * 3 and in_hand() == []
 
 
-TWO_PLACES = """
+THREE_PLACES = """
 rules:
   - {name: first, when: {subject: invoice}, then: [{move: First}]}
   - {name: second, when: {subject: nothing}, then: [{move: Second}]}
+  - {name: third, when: {subject: grün}, then: [{move: Third}]}
 """
 
 

@@ -31,7 +31,7 @@ from mailrules.adapters.store.earlier import Acted, Earlier
 from mailrules.adapters.store.effects import LARGEST_SET
 from mailrules.adapters.store.generation import FILE as GENERATION
 from mailrules.adapters.store.generation import Generation
-from mailrules.adapters.store.hands import ACTING, JUDGING, SCHEDULED, Hands, doing
+from mailrules.adapters.store.hands import ACTING, JUDGING, SCHEDULED, SETTLING, Hands, doing
 from mailrules.adapters.store.journal import Fenced
 from mailrules.adapters.store.mailboxes import Look, Mailboxes
 from mailrules.adapters.store.migrations import check, migrate
@@ -180,6 +180,7 @@ __all__ = [
     "LARGEST_SET",
     "SCHEDULED",
     "SENDS",
+    "SETTLING",
     "STATES",
     "TURNS",
     "Acted",

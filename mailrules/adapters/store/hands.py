@@ -1,8 +1,9 @@
 """What the process works on, written down before it does: what kills it is known by that (RELIABILITY R10).
 
-A hand is whatever works by itself on the messages of one mailbox: `JUDGING` on a window of them, `ACTING` on
-a set, and each effect that is done one by one (`doing`). A hand is empty again when what became of its
-messages is in the journal, and also when they could not be had: only death leaves something in it.
+A hand is whatever works by itself on the messages of one mailbox: `JUDGING` on a window of them, each of
+`ACTING` on a set, `SETTLING` on what an earlier try left, and each effect that is done one by one (`doing`).
+A hand is empty again when what became of its messages is in the journal, and also when they could not be had:
+only death leaves something in it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from mailrules.adapters.store.upsert import upsert_statement
 from mailrules.core.uidset import UidSet
 
 JUDGING = "judge"
-ACTING = "act"
+ACTING = ("act", "act next")
+"""While the server is at one set, the next one is begun."""
+SETTLING = "settle"
 SCHEDULED = "schedule"
 """Mail that a scheduled rule judges: it was new long ago, if ever."""
 

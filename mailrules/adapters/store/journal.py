@@ -184,7 +184,6 @@ class Journal(Memory, Quiet):
         detail: Mapping[int, Mapping[str, Any]] | None = None,
         next_try: datetime | None = None,
         hand: str = "",
-        beside: bool = True,
         known: Sequence[EffectRow] = (),
     ) -> list[EffectRow]:
         """One arrow for a set, in one transaction. Gives the rows as they are now, in the order of `ids`.
@@ -193,8 +192,8 @@ class Journal(Memory, Quiet):
         changed since counts as not in `frm`.
         Raises Fenced, with nothing written, if one of them is not in `frm`. `detail` is merged into what
         is there. Going to `intent` counts a try before the attempt, so that one which kills the process
-        counts too, and takes their messages in `hand`, `beside` what is in it or instead of that; any other
-        arrow that names a hand empties it. Raises StoreFull; to `intent` already while room is short.
+        counts too, and takes their messages in `hand`; any other arrow that names a hand empties it. Raises
+        StoreFull; to `intent` already while room is short.
         """
         sources = (frm,) if isinstance(frm, str) else tuple(frm)
 
@@ -215,8 +214,6 @@ class Journal(Memory, Quiet):
                     of = rows[0]
                     if to == "intent":
                         uids = [row.uid for row in rows]
-                        if not beside:
-                            put_down(connection, of.account, of.mailbox, hand)
                         hold(connection, of.account, of.mailbox, hand, of.uidvalidity, uids)
                     else:
                         put_down(connection, of.account, of.mailbox, hand)

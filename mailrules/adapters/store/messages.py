@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import case, literal_column
@@ -38,7 +39,12 @@ def message_row(uid: int, told: Identity, place: Mapping[str, Any], stamp: int |
         "sender": clean(told.sender) if told.sender else None,
         "internaldate": moment(told.internaldate),
         "size": told.size,
-        "flags": None if told.flags is None else as_json(sorted(told.flags)),
+        "flags": None if told.flags is None else _flags(frozenset(told.flags)),
         "state": "judged",
         "recorded_at": stamp,
     }
+
+
+@lru_cache(maxsize=1000)
+def _flags(flags: frozenset[str]) -> str:
+    return as_json(sorted(flags))

@@ -81,7 +81,7 @@ def test_two_suspects_in_hand_name_nobody(store: Store) -> None:
     baseline(store)
     killed(store, JUDGING, 11, 12)
     store.take("work", "INBOX", JUDGING, 7, [11])
-    assert killed(store, ACTING, 12).found_out is None
+    assert killed(store, ACTING[0], 12).found_out is None
     assert counts(store) == {11: 1, 12: 1}
 
 
@@ -118,7 +118,7 @@ def test_a_decision_starts_anew(store: Store, decision: str) -> None:
     """After `retry` or `skip` it takes two more deaths; what is retried is tried by itself."""
     (row,) = record(store, decided(1, flag()))
     for _ in range(2):
-        store.advance([row.id], frm=("planned", "intent"), to="intent", at=at(1), hand=ACTING)
+        store.advance([row.id], frm=("planned", "intent"), to="intent", at=at(1), hand=ACTING[0])
         store.bury(at=at(2))
     getattr(store, decision)([row.id], at=at(3))
     assert counts(store) == {} and store.troubled() == []
@@ -188,7 +188,7 @@ def test_many_deaths_are_spread(store: Store) -> None:
 def test_suspects_have_something_to_be_done(store: Store, state: State) -> None:
     """A judged message is a suspect only while an effect of it waits for us."""
     (row,) = record(store, decided(1, flag()))
-    store.advance([row.id], frm="planned", to="intent", at=at(1), hand=ACTING)
+    store.advance([row.id], frm="planned", to="intent", at=at(1), hand=ACTING[0])
     store.bury(at=at(2))
     if state == "later":
         store.advance([row.id], frm="intent", to="later", at=at(3), next_try=at(9))

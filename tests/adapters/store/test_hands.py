@@ -36,9 +36,9 @@ def test_another_mailbox_keeps_its_own(store: Store) -> None:
 def test_a_hand_turns_from_one_piece_of_a_window_to_the_next(store: Store) -> None:
     """Of a large window only the piece that is worked on is in hand; other hands keep what they have."""
     store.take("work", "INBOX", JUDGING, 7, [1, 2])
-    store.take("work", "INBOX", ACTING, 7, [9])
+    store.take("work", "INBOX", ACTING[0], 7, [9])
     store.turn_to("work", "INBOX", JUDGING, 7, [3, 4])
-    assert hands(store) == {JUDGING: "3:4", ACTING: "9"}
+    assert hands(store) == {JUDGING: "3:4", ACTING[0]: "9"}
 
 
 def test_an_error_empties_the_hand(store: Store) -> None:
@@ -53,19 +53,19 @@ def test_a_set_is_in_hand_from_intent_to_its_end(store: Store) -> None:
     """A set of effects is in hand from the arrow to `intent` until the arrow that says how it ended."""
     rows = record(store, decided(1, flag()), decided(2, flag()))
     ids = [row.id for row in rows]
-    store.advance(ids, frm="planned", to="intent", at=at(1), hand=ACTING)
-    assert hands(store) == {ACTING: "1:2"}
+    store.advance(ids, frm="planned", to="intent", at=at(1), hand=ACTING[0])
+    assert hands(store) == {ACTING[0]: "1:2"}
     store.advance(ids[:1], frm="intent", to="gone", at=at(2))
-    assert hands(store) == {ACTING: "1:2"}
-    store.advance(ids[1:], frm="intent", to="done", at=at(2), hand=ACTING)
+    assert hands(store) == {ACTING[0]: "1:2"}
+    store.advance(ids[1:], frm="intent", to="done", at=at(2), hand=ACTING[0])
     assert hands(store) == {}
 
 
 def test_rows_taken_one_after_the_other_are_in_the_same_hand(store: Store) -> None:
     """A set that had to be taken row by row is in hand as a whole: none of it was alone."""
     for row in record(store, decided(1, flag()), decided(2, flag())):
-        store.advance([row.id], frm="planned", to="intent", at=at(1), hand=ACTING)
-    assert hands(store) == {ACTING: "1:2"}
+        store.advance([row.id], frm="planned", to="intent", at=at(1), hand=ACTING[0])
+    assert hands(store) == {ACTING[0]: "1:2"}
 
 
 def test_what_is_past_its_commit_point_is_still_in_hand(store: Store) -> None:
