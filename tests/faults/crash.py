@@ -100,7 +100,7 @@ def _imap(points: Points) -> None:
     send, receive = Guarded.send, Guarded.receive
 
     def sending(self: Guarded, data: bytes) -> None:
-        label = "imap " + bytes(data[:60]).decode("ascii", "replace").strip()
+        label = "imap " + " ".join(bytes(data[:60]).decode("ascii", "replace").split())  # maybe two commands
         points.reach(f"{label}: before")
         send(self, data)
         points.reach(f"{label}: sent")
