@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -81,9 +80,9 @@ _LATER = ("epoch", "intent_at", "commit_at")
 """Columns that a new effect leaves as the schema has them."""
 _INSERT = insert(effect).values({c.name: bindparam(c.name) for c in effect.c if c.name not in _LATER})
 
-_FIELDS = {"order": "place"} | {f.name: f.name for f in fields(EffectRow) if f.name != "order"}
-_VALUES = itemgetter(*_FIELDS.values())
-_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(effect.c[name] for name in _FIELDS.values())
+_NAMES = ["place" if name == "order" else name for name in EffectRow._fields]
+_VALUES = itemgetter(*_NAMES)
+_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(effect.c[name] for name in _NAMES)
 
 
 def select_effects() -> Any:
@@ -93,4 +92,4 @@ def select_effects() -> Any:
 
 def row_of(values: Any) -> EffectRow:
     """From what `select_effects` gave, or from what was inserted."""
-    return EffectRow.of(dict(zip(_FIELDS, _VALUES(values), strict=True)))
+    return EffectRow._make(_VALUES(values))
