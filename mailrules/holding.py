@@ -62,9 +62,11 @@ class Held:
         packed, self._packed = self._packed, []
         loose, self._loose = self._loose, []
         packed.reverse()
+        loose.reverse()
         while packed:
             yield from _unpack(packed.pop())
-        yield from loose
+        while loose:
+            yield loose.pop()
 
 
 def _pack(many: Sequence[Planned]) -> bytes:

@@ -9,6 +9,7 @@ grow with the mailbox.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -214,7 +215,7 @@ class Planner:
     def _plan_account(self, account: str, connection: Connection) -> Iterator[Event]:
         for name in self._mailboxes(account, connection):
             mailbox = connection.select(name, read_only=True)
-            there = mailbox.uids()
+            there = array("Q", mailbox.uids())
             leaving = 0
             for event in self._survey(account, mailbox, there):
                 leaving += isinstance(event, Planned) and event.leaves
@@ -255,6 +256,7 @@ class Planner:
                 mailbox,
                 {u: (identities[u], judged.decisions[u]) for u in matched if u in identities},
             )
+            del judged, identities  # not while it is acted on
             yield Progress(account, mailbox.name, done, len(uids))
         if known is not None and known.fresh and self._keeps:
             self.house.store.keep_unmatched(
@@ -398,7 +400,7 @@ class Planner:
     def _apply_mailbox(
         self, account: str, connection: Connection, mailbox: Mailbox, *, over_brakes: bool
     ) -> Iterator[Event]:
-        uids = self._ours(account, mailbox, mailbox.uids())
+        uids = array("Q", self._ours(account, mailbox, mailbox.uids()))
         brake = Brake(len(uids), off=over_brakes)
         before, matched = self.summary.messages, self.summary.matched
         yield from self._do(

@@ -50,6 +50,17 @@ class Situation:
     again: bool = False
     dry_run: bool = False
     paused: frozenset[str] = frozenset()
+    rendered: dict[str, _Rendered] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """By the names of rules, what is the same for every message in this situation."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What a rule that matches comes to."""
+
+    rule: Rule
+    outcome: RuleOutcome
+    effects: Sequence[PlannedEffect]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +238,11 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
             if history == "ours" or (history == "returned" and rule.on_return == "leave"):
                 outcomes.append(RuleOutcome(rule.name, True, "returned", _HISTORY_WORDS[history], traces))
                 continue
-        effects = _render(rule, message, situation, verdict)
-        failed = next((e for e in effects if e.state == "failed"), None)
-        paused = situation.account.paused or rule.name in situation.paused
-        reason: Reason | None = "failed" if failed is not None else "paused" if paused else None
-        outcomes.append(RuleOutcome(rule.name, True, reason, failed.because if failed else "", traces))
+        known = situation.rendered.get(rule.name) if not traced else None
+        if known is None or known.rule is not rule:
+            known = _outcome(rule, message, situation, verdict, traces)
+        effects = known.effects
+        outcomes.append(known.outcome)
         simulated = not rule.dry_run or situation.dry_run
         left = False
         for effect, action in zip(effects, rule.then, strict=False):
@@ -251,6 +262,21 @@ def _walk(rules: Sequence[Rule], message: Message, situation: Situation, *, trac
     if not staying and not leaving and not outcomes:
         return NOTHING
     return Decision(tuple(outcomes), (*staying, *leaving))
+
+
+def _outcome(
+    rule: Rule, message: Message, situation: Situation, verdict: Verdict, traces: tuple[Trace, ...]
+) -> _Rendered:
+    """Of a rule that matches. Where it is the same for every message it is kept, and shared by them."""
+    effects = _render(rule, message, situation, verdict)
+    failed = next((e for e in effects if e.state == "failed"), None)
+    paused = situation.account.paused or rule.name in situation.paused
+    reason: Reason | None = "failed" if failed is not None else "paused" if paused else None
+    outcome = RuleOutcome(rule.name, True, reason, failed.because if failed else "", traces)
+    rendered = _Rendered(rule, outcome, effects)
+    if not traces and failed is None and all(action.constant for action in rule.then):
+        situation.rendered[rule.name] = rendered
+    return rendered
 
 
 _HISTORY_WORDS = {

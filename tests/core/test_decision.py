@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +21,7 @@ from mailrules.core.decision import (
 )
 from mailrules.core.message import HISTORY, Fact, Message, Unavailable, search_fact
 from mailrules.core.offline import message_from_bytes
+from mailrules.core.rule import Rule
 
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 MAIL = (
@@ -254,3 +257,27 @@ def test_explain_has_the_shape_of_the_contract() -> None:
         {"rule": "b", "action": "flag", "arguments": {"flags": ["\\Seen"]}},
         {"rule": "b", "action": "archive", "arguments": {"mailbox": None, "special_use": "\\Archive"}},
     ]
+
+
+def test_what_is_the_same_for_every_message_is_made_once() -> None:
+    """Thousands of messages that one rule moves share their effects; what mail has a part in is their own."""
+    rules = parsed(
+        "  - {name: a, when: {subject: a}, then: [{flag: $A}, {move: There}]}\n"
+        "  - {name: b, when: {subject: b}, then: [{copy: 'Lists/{{ message.subject }}'}]}\n"
+    ).rules
+    situation = Situation(AccountFacts("work"), again=True)
+
+    def effects(subject: str, chosen: Sequence[Rule] = rules, where: Situation = situation) -> Any:
+        answer = decide(chosen, message(b"Subject: %s\r\n\r\n" % subject.encode()), where)
+        assert isinstance(answer, Decision), answer
+        return answer.effects
+
+    assert effects("a")[1] is effects("a")[1]
+    assert [e.arguments for e in (*effects("b1"), *effects("b2"))] == [
+        {"mailbox": "Lists/b1"}, {"mailbox": "Lists/b2"}
+    ]  # fmt: skip
+    changed = parsed("  - {name: a, when: {subject: a}, then: [{move: Elsewhere}]}\n").rules
+    assert [e.arguments for e in effects("a", changed)] == [{"mailbox": "Elsewhere"}]
+    assert [e.state for e in effects("a", rules, replace(situation, dry_run=True))] == ["would", "would"]
+    held = Situation(AccountFacts("work"), again=True, paused=frozenset(["a"]))
+    assert [e.state for e in effects("a", rules, held)] == ["held", "held"]

@@ -95,7 +95,13 @@ def flags(value: Any) -> frozenset[str]:
             found |= flags(item)
         elif isinstance(item, bytes):
             found.add(item.decode("utf-8", "replace"))
-    return frozenset(found)
+    return _shared(frozenset(found)) if sum(map(len, found)) < 100 else frozenset(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(found: frozenset[str]) -> frozenset[str]:
+    """The same for all messages that have the same few flags: each would have 300 bytes of them."""
+    return found
 
 
 def texts(value: Any) -> list[bytes]:

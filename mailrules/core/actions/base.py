@@ -87,6 +87,11 @@ class Action(BaseModel):
         """Facts its templates read."""
         return frozenset()
 
+    @property
+    def constant(self) -> bool:
+        """Whether it renders alike for all messages of one rule on one account."""
+        return False
+
     def render(self, message: Message, context: RenderContext) -> tuple[str, dict[str, Any], str]:
         """(action, arguments, target) in long form. Raises RenderError, Declined, MissingFact/UnknownFact."""
         raise NotImplementedError

@@ -70,6 +70,10 @@ class _FlagChange(Action):
     def facts(self) -> frozenset[Fact]:
         return frozenset().union(*(flag.facts() for flag in self.flags))
 
+    @property
+    def constant(self) -> bool:
+        return all(flag.literal for flag in self.flags)
+
     def render(self, message: Message, context: RenderContext) -> tuple[str, dict[str, Any], str]:
         rendered = [self._render(flag, message, context) for flag in self.flags]
         return self._verb(), {"flags": list(dict.fromkeys(rendered))}, ""

@@ -28,6 +28,10 @@ class _Named(Action):
     def facts(self) -> frozenset[Fact]:
         return self.mailbox.facts()
 
+    @property
+    def constant(self) -> bool:
+        return self.mailbox.literal
+
     def render(self, message: Message, context: RenderContext) -> tuple[str, dict[str, Any], str]:
         name = _spelled(self.mailbox.render(message, context))
         problem = name_problem(name)
@@ -75,6 +79,10 @@ class _SpecialUse(Action):
     leaves: ClassVar[bool] = True
     bare: ClassVar[bool] = True
     use: ClassVar[str]
+
+    @property
+    def constant(self) -> bool:
+        return True
 
     @classmethod
     def parse(cls, value: Any, *, path: Path, report: Report, context: ActionContext) -> Self | None:

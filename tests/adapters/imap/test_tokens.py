@@ -86,3 +86,9 @@ def test_the_same_flags_are_kept_once() -> None:
     assert flag_list(b"(\\Seen $Todo)") is flag_list(b"(\\Seen $Todo)") == {"\\Seen", "$Todo"}
     long = b"(" + b" ".join(b"keyword%d" % n for n in range(100)) + b")"
     assert flag_list(long) == flag_list(long) and flag_list(long) is not flag_list(long)
+
+
+def test_few_flags_are_the_same_for_all() -> None:
+    """One set for all messages that have it, so that thousands of them are not kept."""
+    assert flags([b"\\Seen", b"$A"]) is flags([b"$A", b"\\Seen"])
+    assert flags([b"x" * 200]) == flags([b"x" * 200]) == frozenset(["x" * 200])
