@@ -10,21 +10,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mailrules.config_accounts import Account, Accounts, apply_defaults
 from mailrules.config_include import Assembly
-from mailrules.config_lint import lint
 from mailrules.config_lists import Lists
 from mailrules.config_rules import Rules
 from mailrules.config_server import Smtp
 from mailrules.config_settings import Settings, read_settings
-from mailrules.config_tests import RuleTest, Tests
 from mailrules.core.conditions.base import ParseContext
 from mailrules.core.errors import ConfigError, Problem, Report
 from mailrules.core.rule import Rule
 from mailrules.yaml_nodes import Document, Place
 from mailrules.yaml_source import compose, read
+
+if TYPE_CHECKING:
+    from mailrules.config_tests import RuleTest
 
 __all__ = [
     "Account",
@@ -110,9 +111,12 @@ def find(explicit: FilePath | None = None, *, environ: Mapping[str, str] = os.en
     )
 
 
-def load(path: FilePath, *, environ: Mapping[str, str] = os.environ) -> Config:
-    """The file and all it includes. Raises ConfigError with every problem, `FILE:LINE:COLUMN: message`."""
-    return _sound(examine(path, environ=environ))
+def load(path: FilePath, *, environ: Mapping[str, str] = os.environ, warnings: bool = True) -> Config:
+    """The file and all it includes. Raises ConfigError with every problem, `FILE:LINE:COLUMN: message`.
+
+    `warnings`: whether anybody is going to read what lint has to say; looking for it takes its time.
+    """
+    return _sound(_examine(read(path), path, environ, warnings=warnings))
 
 
 def parse(text: str, name: str = "rules.yaml", *, environ: Mapping[str, str] = os.environ) -> Config:
@@ -133,7 +137,9 @@ def _sound(examination: Examination) -> Config:
     return examination.config
 
 
-def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Examination:
+def _examine(
+    main: Document, path: FilePath, environ: Mapping[str, str], *, warnings: bool = True
+) -> Examination:
     assembly = Assembly(main, path)
     document = assembly.document
     apply_defaults(document)
@@ -161,23 +167,30 @@ def _examine(main: Document, path: FilePath, environ: Mapping[str, str]) -> Exam
         for rule in data.get("rules", [])
         if isinstance(rule, dict) and isinstance(rule.get("name"), str)
     )
-    tests = Tests(
-        document,
-        report,
-        rules=rule_names,
-        accounts=accounts,
-        declared=frozenset(declared),
-        timezone=settings.timezone,
-    ).read(data.get("tests", []))
-    lint(
-        rules,
-        data.get("rules", []),
-        accounts,
-        report,
-        declared=bool(declared),
-        lists=lists,
-        body_limit=settings.body_limit,
-    )
+    tests: tuple[RuleTest, ...] = ()
+    if "tests" in data:
+        from mailrules.config_tests import Tests  # mail made of what tests write needs the email package
+
+        tests = Tests(
+            document,
+            report,
+            rules=rule_names,
+            accounts=accounts,
+            declared=frozenset(declared),
+            timezone=settings.timezone,
+        ).read(data["tests"])
+    if warnings:
+        from mailrules.config_lint import lint  # not where nobody asks: it needs much that nobody else does
+
+        lint(
+            rules,
+            data.get("rules", []),
+            accounts,
+            report,
+            declared=bool(declared),
+            lists=lists,
+            body_limit=settings.body_limit,
+        )
     found = [Finding(*each) for each in assembly.found]
     broken = [place for place, _, _ in assembly.found]
     found += [_finding(document, each) for each in report.problems if not _same(document, each, broken)]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from mailrules import clock
-from mailrules.adapters import command, files, smtp, webhook
+from mailrules.adapters import command, files
 from mailrules.adapters.imap.connection import Connection, MailboxStatus
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
@@ -172,6 +172,8 @@ class WorkerEffects:
         return self._send_on(reply_message, target, arguments)
 
     def _send_on(self, compose: Compose, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        from mailrules.adapters import smtp  # most rules only file mail
+
         settings = self._account.smtp
         if settings is None:
             raise PermanentError(f"account '{self._account.name}' has no `smtp:`, which sending needs.")
@@ -215,6 +217,8 @@ class WorkerEffects:
         return errand
 
     def webhook(self, target: EffectTarget, arguments: Mapping[str, Any]) -> Errand:
+        from mailrules.adapters import webhook
+
         body: bytes | None = None
         if "json" in arguments:
             body = webhook.json_body(arguments["json"])

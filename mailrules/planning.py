@@ -28,11 +28,10 @@ from mailrules.adapters.store.replies import Replies
 from mailrules.assigning import whose_turn
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.decision import Decision, explain, rules_for
-from mailrules.core.errors import MailrulesError, PermanentError, TransientError
+from mailrules.core.errors import MailrulesError, PermanentError, TransientError, did_you_mean
 from mailrules.core.message import Fact
 from mailrules.core.rule import Rule
 from mailrules.core.search import Everything, Key
-from mailrules.core.template_check import did_you_mean
 from mailrules.core.uidset import UidSet
 from mailrules.forecast import Forecast
 from mailrules.holding import Brake, Held

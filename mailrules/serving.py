@@ -1,28 +1,34 @@
-"""What a running worker answers on its control socket: the service's side of `status`, `reload`, `apply`."""
+"""What a running worker answers on its control socket: the service's side of `status`, `reload`, `apply`.
+
+Each answer imports what it needs: `apply` by itself is answered here as well, and needs no service.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mailrules import operations
 from mailrules.adapters.store import timestamp
-from mailrules.applying import Replay
-from mailrules.control import ControlServer
 from mailrules.core.decision import Decision
 from mailrules.core.errors import TransientError
 from mailrules.house import House
-from mailrules.planfile import PlanWriter, SavedPlan
 from mailrules.planned import Compared, Event, LeftOut, Look, Planned, Selection
 from mailrules.planning import Planner
-from mailrules.service import Service
-from mailrules.undoing import Undoer, UndoSelection
+
+if TYPE_CHECKING:
+    from mailrules import operations
+    from mailrules.control import ControlServer
+    from mailrules.planfile import PlanWriter
+    from mailrules.service import Service
+    from mailrules.undoing import Undoer
 
 
 def register(server: ControlServer, service: Service) -> None:
     """Offer everything a running worker can be asked."""
+    from mailrules import operations
+
     house = service.house
 
     def resume(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -41,6 +47,8 @@ def register(server: ControlServer, service: Service) -> None:
 
 def names_of(house: House) -> operations.Names:
     """The rules and accounts of the file in force."""
+    from mailrules import operations
+
     return operations.Names(
         frozenset(rule.name for rule in house.config.rules), frozenset(house.config.accounts)
     )
@@ -48,6 +56,8 @@ def names_of(house: House) -> operations.Names:
 
 def live(service: Service) -> operations.Live:
     """What only a running worker knows: who it is, and where each connection stands."""
+    from mailrules import operations
+
     worker = {
         "pid": os.getpid(),
         "since": timestamp(service.started),
@@ -86,6 +96,9 @@ def apply(house: House, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]
         planner = Planner(house, selection_of(arguments))
         yield from as_events(planner, planner.apply(over_brakes=over_brakes))
         return
+    from mailrules.applying import Replay
+    from mailrules.planfile import SavedPlan
+
     with os.fdopen(os.dup(descriptor), "rb") as file:
         saved = SavedPlan(file, str(arguments.get("name") or "the plan"))
         replay = Replay(house, saved)
@@ -94,6 +107,8 @@ def apply(house: House, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]
 
 def undoer_of(house: House, arguments: Mapping[str, Any]) -> Undoer:
     """An Undoer from what a request carries: the fields of `UndoSelection`."""
+    from mailrules.undoing import Undoer, UndoSelection
+
     run = arguments.get("run")
     message_id = arguments.get("message_id")
     return Undoer(

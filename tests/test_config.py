@@ -645,3 +645,16 @@ def test_broken_file_without_libyaml(path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError) as second:
         config.load(Path(path.name), environ={})
     assert first.value.lines == second.value.lines
+
+
+def test_nobody_asks_for_warnings(tmp_path: Path) -> None:
+    """Who reads no warnings has the same rules without them, and every error."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(ACCOUNT + "lists: {few: [a@b.example]}\nrules:\n" + RULE)
+    loud, quiet = config.load(path), config.load(path, warnings=False)
+    assert "no rule uses the list 'few'" in loud.warnings[0]
+    assert not quiet.warnings
+    assert quiet.rules == loud.rules
+    path.write_text(ACCOUNT + "rules:\n" + RULE.replace("always", "{form: x}"))
+    with pytest.raises(ConfigError, match="Did you mean 'from'"):
+        config.load(path, warnings=False)

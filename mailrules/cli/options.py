@@ -31,11 +31,11 @@ class Common:
 
         return config.find(self.config)
 
-    def load(self) -> Config:
-        """The configuration. Raises ConfigError with every line that is wrong."""
+    def load(self, *, warnings: bool = False) -> Config:
+        """The configuration. Raises ConfigError with every line that is wrong. `warnings`: also for them."""
         from mailrules import config
 
-        return config.load(self.config_path())
+        return config.load(self.config_path(), warnings=warnings)
 
     def locate(self, config: Config | None = None) -> State:
         """Where the state is. Without a loaded `config`, `settings.state` alone is looked up.

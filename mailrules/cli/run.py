@@ -48,7 +48,7 @@ def command(
     """
     from mailrules import garbage, logs
 
-    config = common.load()
+    config = common.load(warnings=True)
     logs.configure(config.settings.log_format, verbose=common.verbose > 0)
     for warning in config.warnings:
         log.warning("%s", warning)

@@ -7,7 +7,6 @@ entities read, blocks on lines of their own.
 
 from __future__ import annotations
 
-import html
 import re
 
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
@@ -107,6 +106,8 @@ def visible_text(source: str) -> str:
         del pieces[shown:]
     text = "".join(pieces)
     if "&" in text:
+        import html  # its tables take 4 ms: where some mail's text is asked for
+
         # int() of thousands of digits raises; no character has so high a number.
         text = html.unescape(_LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)).replace("\0", "")
     return _AROUND_LINES.sub("\n", _RUNS.sub(" ", text)).strip()

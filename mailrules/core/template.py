@@ -11,24 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from mailrules.core import template_check as check
 from mailrules.core.errors import Path, RenderError, Report
 from mailrules.core.message import Fact, Message
-from mailrules.core.sandbox import BUDGET, LONGEST_OUTPUT, Budget, Environment, Limit
 from mailrules.core.values import describe
 from mailrules.core.variables import Used, build
 
 if TYPE_CHECKING:
+    import jinja2
+
     from mailrules.core.actions.base import ActionContext, RenderContext
 
 LONGEST_SOURCE = 16 * 1024
 _MARKS = ("{{", "{%", "{#")
-_ENVIRONMENT = Environment()
 
 
 @dataclass(frozen=True)
@@ -75,29 +72,18 @@ class Template:
         if len(source) > LONGEST_SOURCE:
             report.error(path, f"the template is longer than {LONGEST_SOURCE // 1024} KB.")
             return None
+        from mailrules.core.template_compile import Unusable, compiled  # Jinja2: where it is needed
+
         try:
-            tree = _ENVIRONMENT.parse(source)
-            found = check.check(tree, context)
-            if found.problems:
-                for problem in found.problems:
-                    report.error(path, problem)
-                return None
-            if levels:
-                check.fill_through(tree, "_level")
-            if url:
-                check.fill_through(tree, "_percent")
-            compiled = _ENVIRONMENT.from_string(tree)
-        except TemplateSyntaxError as error:
-            where = f" in its line {error.lineno}" if "\n" in source else ""
-            report.error(path, f"the template can't be read{where}: {_sentence(error.message or '')}")
+            found, template = compiled(source, context, levels=levels, url=url)
+        except Unusable as error:
+            report.error(path, str(error))
             return None
-        except (RecursionError, MemoryError):
-            report.error(path, "the template is nested too deep.")
+        if template is None:
+            for problem in found.problems:
+                report.error(path, problem)
             return None
-        except (ValueError, OverflowError, SyntaxError) as error:
-            report.error(path, f"the template can't be read: {_sentence(str(error))}")
-            return None
-        return cls(source, found.used, found.tainted, found.prefix, compiled)
+        return cls(source, found.used, found.tainted, found.prefix, template)
 
     @property
     def literal(self) -> bool:
@@ -114,25 +100,15 @@ class Template:
         return self._run(build(self.used, message, context))
 
     def _run(self, values: Mapping[str, Any]) -> str:
-        assert self.compiled is not None
-        pieces: list[str] = []
-        length = 0
-        try:
-            frame = self.compiled.new_context({**values, BUDGET: Budget()})
-            for piece in self.compiled.root_render_func(frame):
-                pieces.append(piece)
-                length += len(piece)
-                if length > LONGEST_OUTPUT:
-                    raise Limit("its output is longer than 256 KB")
-        except (TemplateError, Limit) as error:
-            raise self._failed(str(error)) from None
-        except (ArithmeticError, TypeError, ValueError, LookupError, RecursionError, MemoryError) as error:
-            raise self._failed(f"{type(error).__name__}: {error}") from None
-        return "".join(pieces)
+        from mailrules.core.template_compile import Unusable, filled
 
-    def _failed(self, why: str) -> RenderError:
-        shown = self.source if len(self.source) <= 80 else self.source[:79] + "…"
-        return RenderError(f"the template '{shown}' could not be filled in: {_sentence(why)}")
+        assert self.compiled is not None
+        try:
+            return filled(self.compiled, values)
+        except Unusable as error:
+            shown = self.source if len(self.source) <= 80 else self.source[:79] + "…"
+            why = f"the template '{shown}' could not be filled in: {error}"
+        raise RenderError(why)
 
     def __str__(self) -> str:
         return self.source
@@ -147,8 +123,3 @@ class Template:
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {"type": "string"}
-
-
-def _sentence(text: str) -> str:
-    text = " ".join(text.split())[:300].rstrip(".")
-    return f"{text}."

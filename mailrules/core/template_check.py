@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import nodes
 
+from mailrules.core.errors import did_you_mean
 from mailrules.core.sandbox import FILTERS, METHODS, TEST_NAMES
 from mailrules.core.variables import ATTRIBUTES, FROM_MAIL, NAMES, Kind, Used
 
@@ -67,12 +67,6 @@ def fill_through(tree: nodes.Template, safe: str) -> None:
 
 def _filter(of: nodes.Expr, name: str, arguments: list[nodes.Expr], *, like: nodes.Node) -> nodes.Filter:
     return nodes.Filter(of, name, arguments, [], None, None, lineno=like.lineno, environment=like.environment)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing if no known name is near."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _prefix(tree: nodes.Template) -> str:

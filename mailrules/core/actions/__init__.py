@@ -15,8 +15,7 @@ from mailrules.core.actions.save import Save
 from mailrules.core.actions.script import Script
 from mailrules.core.actions.send import Forward, Redirect
 from mailrules.core.actions.webhook import Webhook
-from mailrules.core.errors import Path, Report
-from mailrules.core.template_check import did_you_mean
+from mailrules.core.errors import Path, Report, did_you_mean
 from mailrules.core.values import describe
 
 TABLE: dict[str, type[Action]] = {

@@ -10,11 +10,10 @@ from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.flags import flag_of
 from mailrules.core.actions.reading import check_keys
 from mailrules.core.assigned import assigned, place_of
-from mailrules.core.errors import Path, RenderError, Report
+from mailrules.core.errors import Path, RenderError, Report, did_you_mean
 from mailrules.core.mailbox_name import name_problem
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe
 
 MOST_PEOPLE = 100

@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Self
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.mailbox import mailbox_template
 from mailrules.core.actions.reading import NAMES, read_names
-from mailrules.core.errors import Path, RenderError, Report
+from mailrules.core.errors import Path, RenderError, Report, did_you_mean
 from mailrules.core.mailbox_name import name_problem
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 
 SYSTEM = {"inbox": "\\Inbox", "starred": "\\Starred", "important": "\\Important", "muted": "\\Muted"}
 _NOT_LABELS = {

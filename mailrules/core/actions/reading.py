@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mailrules.core.errors import Path, Report
+from mailrules.core.errors import Path, Report, did_you_mean
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 
 
 def check_keys(

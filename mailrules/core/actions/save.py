@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.reading import check_keys
-from mailrules.core.errors import Path, RenderError, Report
+from mailrules.core.errors import Path, RenderError, Report, did_you_mean
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe
 
 LONGEST_LEVEL = 255

@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Literal, Self
 from mailrules.core.actions.base import Action, ActionContext, RenderContext
 from mailrules.core.actions.reading import check_keys
 from mailrules.core.calling import INPUTS, LONGEST_RUN, read_timeout, read_variables
-from mailrules.core.errors import Path, RenderError, Report
+from mailrules.core.errors import Path, RenderError, Report, did_you_mean
 from mailrules.core.message import Fact, Message
 from mailrules.core.template import Template
-from mailrules.core.template_check import did_you_mean
 from mailrules.core.values import describe
 
 ALLOWABLE = ("move", "copy", "flag", "unflag", "label", "assign", "log")
