@@ -54,6 +54,40 @@ def test_new_mail_in_any_mailbox(dovecot: Dovecot, user: str, tmp_path: Path, na
     assert len(entries) == number and {entry["state"] for entry in entries} == {"done"}
 
 
+def test_new_mail_is_read_from_the_event(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """In the mailbox that had mail last, new mail is moved without a FETCH; rules that are changed meanwhile
+    are asked for what they need."""
+    with dovecot.session(user) as client:
+        for name in ("Work", "Moved", "Other"):
+            client.create(name)
+    with FaultProxy((dovecot.host, dovecot.imap_port)) as proxy:
+        head = "accounts:\n" + account(dovecot, user, mailboxes=("INBOX", "Work"), port=proxy.port)
+        with Program(tmp_path, head + RULES) as program:
+            program.start()
+            program.wait_for("connected")
+            program.wait_for(lambda: program.json("status")[0]["accounts"][0]["watching"], timeout=40)
+            time.sleep(2)  # what is looked at for the first time has no new mail
+
+            def come(number: int, place: str, want: int, **fields: str) -> bytes:
+                before = len(proxy.last.log["c2s"])
+                dovecot.append(user, message(number, subject="hello", **fields), "INBOX")
+                program.wait_for(lambda: count(dovecot, user, place) == want, timeout=10)
+                time.sleep(0.3)
+                return bytes(proxy.last.log["c2s"][before:])
+
+            assert come(1, "Moved", 1).count(b" UID FETCH ") >= 1
+            for number in (2, 3):
+                said = come(number, "Moved", number)
+                assert said.count(b" UID MOVE ") == 1 and b" UID FETCH " not in said
+            rule = "rules:\n  - {name: other, when: {header: {X-Other: yes}}, then: [{move: Other}]}\n"
+            program.config.write_text(head + rule + RULES.split("\n", 1)[1])
+            program.run("reload")
+            assert come(4, "Other", 1, x_other="yes").count(b" UID FETCH ") == 1
+            assert b" UID FETCH " not in come(5, "Other", 2, x_other="yes")
+            assert program.stop() == 0
+            assert proxy.accepted == 1
+
+
 @contextmanager
 def service(server: ScriptedServer, folder: Path, names: tuple[str, ...]) -> Iterator[Service]:
     for name in (*names, "Moved"):

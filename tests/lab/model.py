@@ -157,6 +157,8 @@ def fetch_item(mail: Mail, name: str) -> bytes:
         return f"FLAGS ({' '.join(sorted(mail.flags))})".encode()
     if upper == "RFC822.SIZE":
         return b"RFC822.SIZE %d" % len(mail.raw)
+    if upper == "EMAILID":
+        return b"EMAILID (M%d)" % mail.uid
     if upper == "INTERNALDATE":
         when = mail.received
         text = f"{when.day:2}-{MONTHS[when.month - 1]}-{when:%Y %H:%M:%S %z}"

@@ -343,7 +343,7 @@ class Connection:
 
     def _select(self, wire: bytes, *, read_only: bool) -> Reply:
         self.done()
-        self.idling.reselected()
+        self.idling.reselecting()
         self.current = None
         with self.unasked.selecting():
             return self.send(b"EXAMINE " if read_only else b"SELECT ", astring(wire))

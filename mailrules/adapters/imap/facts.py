@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mailrules.adapters.imap import identity as identity_
@@ -81,24 +81,46 @@ def stream_facts(
     labels = _has_labels(mailbox)
     read = _reader(wanted, labels=labels)
     asking = wanted if labels else wanted - {GMAIL_LABELS}
-    beside = identity_.beside(mailbox, uids) if identities else None
-    know = None
-    if beside is None:
-        what = _items(asking) or [b"FLAGS"]
-    else:
-        names, fields, know = beside
-        what = _items(asking | {header_fact(field) for field in fields})
-        what = [*(name for name in names if name not in what), *what]
-    asked = answer_to(what[-1]) if what[-1].startswith(b"BODY") else b""
+    as_usual = False  # whether the header came by the name that it was asked for by
 
-    def told(those: Sequence[Told]) -> None:
+    def hand_on(
+        those: Sequence[Told], what: list[bytes], know: Callable[[Items], Identity | None] | None
+    ) -> None:
+        nonlocal as_usual
+        asked = answer_to(what[-1]) if what[-1].startswith(b"BODY") else b""
         arrived = []
         for uid, items in those:
             block = None if isinstance(items, Unavailable) else items.get(asked)
             arrived.append(Arrived(uid, block, items, read, know))
+        as_usual = arrived[-1].block is not None
         take(arrived)
 
-    stream_items(mailbox, uids, what, told, skim)
+    def skimmed(uids: Sequence[int], blocks: Sequence[bytes]) -> Collection[int]:
+        nonlocal as_usual
+        as_usual = True
+        assert skim is not None
+        return skim(uids, blocks)
+
+    skimming = None if skim is None else skimmed
+    idling = mailbox.connection.idling
+    foretold = idling.foretold is not None and idling.foretold.some
+    beside = identity_.beside(mailbox, uids) if identities or foretold else None
+    if beside is not None:
+        names, fields, know = beside
+        what = _items(asking | {header_fact(field) for field in fields})
+        what = [*(name for name in names if name not in what), *what]
+        those = mailbox.foretold(uids, what)
+        if those:
+            hand_on(those, what, know)
+            known = {uid for uid, _ in those}
+            uids = [uid for uid in uids if uid not in known]
+        if identities:
+            stream_items(mailbox, uids, what, lambda those: hand_on(those, what, know), skimming)
+            if as_usual and not mailbox.examined:
+                idling.learn(mailbox.name, tuple(what))
+            return
+    plain = _items(asking) or [b"FLAGS"]
+    stream_items(mailbox, uids, plain, lambda those: hand_on(those, plain, None), skim)
 
 
 def facts_of(

@@ -145,6 +145,8 @@ class _Asking:
         partial: dict[int, Items] = {}
         broken: list[Unreadable] = []
         ready = self._ready
+        foretold = self._mailbox.connection.idling.foretold
+        stray = foretold.stray(self._what) if foretold is not None else b""
 
         def add(uid: int, items: Items, octets: int) -> bool:
             """All of one is there. Gives whether a piece was full and has been handed on."""
@@ -164,8 +166,8 @@ class _Asking:
                 broken[:] = [error]
                 return False
             uid = items.get(b"UID") if items else None
-            if items is None or uid not in waiting:
-                return False  # news of other messages (Proton), or of one that is not named
+            if items is None or uid not in waiting or (stray and stray in items):
+                return False  # news of other messages (Proton), or of one that is not named; or NOTIFY's
             if uid in partial:
                 partial[uid].update(items)
                 items = partial[uid]

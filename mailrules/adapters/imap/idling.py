@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mailrules.adapters.imap.foretold import Foretold, What
 from mailrules.adapters.imap.watch import USUAL, Watch
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ RFC 2177 does not say that they must."""
 class Idling:
     """How one connection waits. What a server refuses, or is no use, is not asked for again."""
 
-    __slots__ = ("_connection", "_notify_refused", "_refused", "_tag", "watch")
+    __slots__ = ("_connection", "_notify_refused", "_refused", "_silent", "_tag", "foretold", "watch")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._refused = False
         self._notify_refused = False
         self._tag: bytes | None = None
+        self._silent = False  # whether the server has said that it tells nothing any more
         self.watch: Watch | None = None
+        self.foretold: Foretold | None = None  # where a watch was begun
 
     @property
     def supported(self) -> bool:
@@ -51,7 +54,8 @@ class Idling:
     def forget(self) -> None:
         """The connection has ended: nothing is under way, and nothing watched."""
         self._tag = None
-        self.watch = None
+        self._silent = False
+        self.watch = self.foretold = None
 
     # -- several mailboxes --------------------------------------------------------------------------
     def do_without_notify(self) -> None:
@@ -65,14 +69,30 @@ class Idling:
             before = self.watch
             self.watch = Watch(names, self._connection.wire_name)
             self.watch.active = before is not None and before.active
-            if not self.watch.fits:
+            if not self.watch.fits():
                 self._notify_refused, self.watch = True, None
+            elif self.foretold is None:
+                self.foretold = Foretold()
         return self.watch is not None
 
-    def reselected(self) -> None:
-        """Another mailbox is selected from here on."""
+    def reselecting(self) -> None:
+        """A mailbox is going to be selected.
+
+        Dovecot 2.3 dies of it (`assertion failed: (headers->box == mail->box)`) when a message comes to a
+        mailbox and it was asked for header fields while another one was selected, or this one before.
+        """
         if self.watch is not None:
             self.watch.fresh = False
+        if self.foretold is not None and self.foretold.asked:
+            self.foretold.end()
+            self._connection.send(USUAL)
+            if self.watch is not None:
+                self.watch.active = False
+
+    def learn(self, name: str, what: What) -> None:
+        """New mail of this mailbox was asked for `what`."""
+        if self.watch is not None and self.foretold is not None:
+            self.foretold.learn(name, what)
 
     def swept(self, name: str, uidnext: int) -> None:
         """All messages of this mailbox below `uidnext` were seen."""
@@ -80,10 +100,13 @@ class Idling:
             self.watch.swept(name, uidnext)
 
     def overflowed(self) -> None:
-        """NOTIFICATIONOVERFLOW: the server tells nothing any more."""
+        """NOTIFICATIONOVERFLOW: the server tells nothing any more, of the selected mailbox neither."""
+        self._silent = True
         if self.watch is not None:
             self._notify_refused = True
             self.watch.all_news()
+        if self.foretold is not None:
+            self.foretold.refuse()
 
     def _notify(self, watch: Watch) -> None:
         """Ask for events, and how it stands now: what came while another mailbox was selected counts, too.
@@ -95,24 +118,45 @@ class Idling:
         connection = self._connection
         if watch.active:
             connection.send(USUAL)
-        reply = connection.send(*watch.command())
+        assert self.foretold is not None
+        what = self._wanted(watch, self.foretold)
+        self.foretold.begin(what)
+        reply = connection.send(*watch.command(what))
+        if not reply.ok and what:
+            self.foretold.refuse()
+            reply = connection.send(*watch.command())
         watch.active = watch.fresh = reply.ok
         left_out = watch.unheard(connection.current.name if connection.current is not None else "")
         if not reply.ok or any(connection.listing.get(name) is not None for name in left_out):
             self._notify_refused = True
             watch.all_news()
 
+    def _wanted(self, watch: Watch, foretold: Foretold) -> What:
+        """What the server is to send of new messages in the mailbox that is selected now."""
+        mailbox = self._connection.current
+        what = foretold.wanted(mailbox.name) if mailbox is not None and not mailbox.examined else ()
+        return what if watch.fits(what) else ()
+
+    def _as_wanted(self, watch: Watch) -> bool:
+        return self.foretold is None or self.foretold.asked == self._wanted(watch, self.foretold)
+
     # -- waiting ------------------------------------------------------------------------------------
     def start(self) -> frozenset[str]:
         """IDLE. Names: something came already there, do not wait; `done` ends it."""
-        if self.watch is not None and not self.watch.fresh:
-            self._notify(self.watch)
+        watch, foretold = self.watch, self.foretold
+        if watch is not None and not (watch.fresh and self._as_wanted(watch)):
+            self._notify(watch)
+        elif watch is None and self._silent:
+            self._silent = False
+            self._connection.send(USUAL)
         news = self._whose_news()
         if news or not self.supported or self._tag is not None:
             return news
         connection = self._connection
         if connection.current is not None:
             connection.current.forget()
+        if foretold is not None:
+            foretold.forget()  # a sweep had no use for it
         connection.client.wire.begin()
         tag, refused = connection.client.start(b"IDLE", seconds=IDLE_ANSWER)
         if refused is not None:

@@ -151,6 +151,16 @@ class Mailbox:
         """Ascending UIDs in few ranges, which may name UIDs that do not exist: for questions only."""
         return fetch.spanned(uids, self._listed)
 
+    @property
+    def listed_to(self) -> int:
+        """The highest UID of the last look, 0 if there is none."""
+        return self._listed[-1] if self._listed else 0
+
+    def foretold(self, uids: Sequence[int], what: Sequence[bytes]) -> list[fetch.Told]:
+        """Those of these messages of which the server has sent `what` before it was asked."""
+        found = self.connection.idling.foretold
+        return [] if found is None or not self.connection.is_selected(self) else [*found.take(uids, what)]
+
     def forget(self) -> None:
         """The mailbox is left alone for some time: keep nothing that grows with it."""
         self._listed = array("Q")

@@ -40,9 +40,12 @@ class Unasked:
         if match is not None:
             self._counted(match[1], match[2].upper())
             return
-        if first[2:3].isdigit():
-            return
         idling = self._connection.idling
+        if first[2:3].isdigit():
+            current = self._connection.current
+            if idling.foretold is not None and idling.foretold.asked and current is not None:
+                idling.foretold.told(response, above=current.listed_to)
+            return
         if idling.watch is not None and first[:9].upper() == b"* STATUS ":
             idling.watch.told(response)
             return

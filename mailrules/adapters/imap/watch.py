@@ -14,6 +14,8 @@ from mailrules.adapters.imap.transport import Part, astring
 LONGEST = 8000
 """Octets of a command, at most."""
 _EVENTS = b"(MessageNew MessageExpunge)"
+_WITH_ITEMS = b"(MessageNew (UID %b) MessageExpunge FlagChange)"
+"""Told of flags, too: what was sent of a message may have changed when it is judged."""
 USUAL = b"NOTIFY SET (SELECTED (MessageNew MessageExpunge FlagChange))"
 """As it is where nobody has said NOTIFY."""
 
@@ -31,17 +33,19 @@ class Watch:
         self._heard: set[str] = set()
         self._next: dict[str, int] = {}  # UIDs below were seen by a sweep, or told of
 
-    @property
-    def fits(self) -> bool:
-        return sum(len(wire) + 3 for wire in self._wires) < LONGEST
+    def fits(self, what: Sequence[bytes] = ()) -> bool:
+        """Whether servers take a line as long as that."""
+        return sum(len(wire) + 3 for wire in self._wires) + sum(len(item) + 1 for item in what) < LONGEST
 
-    def command(self) -> list[Part]:
+    def command(self, what: Sequence[bytes] = ()) -> list[Part]:
         """Asks for events, and for how it stands now with every mailbox that is not selected.
 
-        SELECTED stands for whichever is selected; it is told of with EXISTS, as always.
+        SELECTED stands for whichever is selected; it is told of with EXISTS, as always, and with `what` of
+        the new messages.
         """
         self._heard.clear()
-        parts: list[Part] = [b"NOTIFY SET STATUS (SELECTED-DELAYED " + _EVENTS + b") (MAILBOXES ("]
+        events = _WITH_ITEMS % b" ".join(what) if what else _EVENTS
+        parts: list[Part] = [b"NOTIFY SET STATUS (SELECTED-DELAYED " + events + b") (MAILBOXES ("]
         for place, wire in enumerate(self._wires):
             parts += [b" " if place else b"", astring(wire)]
         return [*parts, b") " + _EVENTS + b")"]

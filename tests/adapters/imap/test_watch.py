@@ -181,6 +181,12 @@ def test_an_overflow_ends_it(server: ScriptedServer, connect: Connect) -> None:
     assert await_news(connection) == {"INBOX", "Work"}
     connection.done()
     assert not connection.watch(("INBOX", "Work"))
+    sweep(connection, "INBOX")
+    assert not connection.idle()
+    assert server.sent(b"NOTIFY")[-1] == b"NOTIFY SET (SELECTED (MessageNew MessageExpunge FlagChange))"
+    connection.done()
+    sweep(connection, "INBOX")
+    assert not connection.idle() and len(server.sent(b"NOTIFY")) == 2
 
 
 @pytest.mark.parametrize(
