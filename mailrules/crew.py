@@ -1,8 +1,9 @@
 """Threads for the connections at work: as many as it takes, and gone when there is nothing to do.
 
 A pool that only grows has, after a start with thousands of accounts, hundreds of threads that nobody needs
-again, each with its stack and its part of the allocator. Here a thread is added when work has waited for a
-moment, which means that those there are wait for servers; who has rested for long ends.
+again, each with its stack and its part of the allocator. Here a thread is added when none has come free for a
+moment, which means that those there are wait for servers, and now and then when they do come free and are
+too few. It is not added at once where they compute: more would not be faster. Who has rested for long ends.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Work = Callable[[], None]
 AT_ONCE = 8
 """Threads that are started without hesitating."""
 PATIENCE = 0.02
-"""Seconds that work may wait for a thread before there is one more."""
+"""Seconds without a thread that comes free, while work waits, before there is one more."""
+LONG = 0.1
+"""Seconds that work may wait, and between two threads that are added, where threads do come free."""
 REST = 10.0
 """Seconds without work after which a thread ends."""
 KEPT = 2
@@ -39,9 +42,10 @@ class Crew:
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._threads = 0
+        self._at_once = AT_ONCE
         self._idle: list[SimpleQueue[Work | None]] = []  # who has worked last is the first to go again
         self._waiting: deque[tuple[float, Work]] = deque()
-        self._refused = float("-inf")
+        self._freed = self._started = self._refused = float("-inf")  # when that was last so
         self._closed = False
 
     @property
@@ -61,16 +65,17 @@ class Crew:
                 self._idle.pop().put(work)
                 return
             self._waiting.append((clock.timer(), work))
-            if self._threads < min(AT_ONCE, self._most):
+            if self._threads < min(self._at_once, self._most):
                 self._start()
 
     def stretch(self) -> float:
-        """One more thread, if work has waited for long. Seconds until this is to be asked again."""
+        """One more thread, if it is time. Seconds until this is to be asked again."""
         with self._lock:
             if not self._waiting or self._closed or self._threads >= self._most:
                 return float("inf")
-            now = clock.timer()
-            wait = max(self._waiting[0][0] + PATIENCE, self._refused + REFUSED) - now
+            came = self._waiting[0][0]
+            due = min(max(came, self._freed) + PATIENCE, max(came, self._started) + LONG)
+            wait = max(due, self._refused + REFUSED) - clock.timer()
             if wait > 0:
                 return wait
             try:
@@ -78,6 +83,10 @@ class Crew:
             except RuntimeError:
                 return REFUSED
             return PATIENCE
+
+    def hurry(self) -> None:
+        """From now on a thread for each piece of work that finds none: they will not be kept for long."""
+        self._at_once = self._most
 
     def close(self) -> None:
         """Who rests ends now, the others after what they are at; what waits is not done any more."""
@@ -94,6 +103,7 @@ class Crew:
         except RuntimeError:
             self._refused = clock.timer()
             raise
+        self._started = clock.timer()
         self._threads += 1
 
     def _run(self) -> None:
@@ -108,6 +118,7 @@ class Crew:
         """What is to be done next; None: this thread ends."""
         with self._lock:
             if self._waiting:
+                self._freed = clock.timer()
                 return self._waiting.popleft()[1]
             if self._closed:
                 return None

@@ -118,6 +118,7 @@ class Poller:
         Members at work finish the step they are at; after `abort` they have `patience` seconds for it.
         True if all ended by themselves.
         """
+        self._crew.hurry()
         with self._empty:
             members = list(self._places)
             for member in members:

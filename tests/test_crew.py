@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mailrules.crew import AT_ONCE, KEPT, PATIENCE, Crew
+from mailrules import clock
+from mailrules.crew import AT_ONCE, KEPT, LONG, PATIENCE, Crew
 
 
 class Gate:
@@ -74,6 +75,45 @@ def test_grows_where_all_wait(crews: Callable[..., Crew]) -> None:
     assert done.wait(5)
     assert crew.stretch() == float("inf"), "nobody waits any more"
     gate.open.set()
+
+
+def test_grows_slowly_where_threads_come_free(
+    crews: Callable[..., Crew], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes free in time puts off one more thread, but not for as long as work waits all the same."""
+    now = 100.0
+    monkeypatch.setattr(clock, "timer", lambda: now)
+    crew, gates = crews(), [Gate() for _ in range(AT_ONCE + 20)]
+    for gate in gates:
+        crew.do(gate)
+    for gate in gates[:AT_ONCE]:
+        gate.wait()
+    step = PATIENCE * 0.9
+    for ended, begun in zip(gates, gates[AT_ONCE:], strict=False):
+        if now + step > 100.0 + LONG:
+            break
+        now += step
+        ended.open.set()
+        begun.wait()
+        assert crew.stretch() > 0 and crew.size == AT_ONCE, "one has come free just now"
+    now = 100.0 + LONG
+    crew.stretch()
+    assert crew.size == AT_ONCE + 1
+    assert crew.stretch() > 0 and crew.size == AT_ONCE + 1
+    for gate in gates:
+        gate.open.set()
+
+
+def test_in_a_hurry_nobody_waits_for_a_thread(crews: Callable[..., Crew]) -> None:
+    """When the program stops, hundreds say goodbye side by side; the bound stays."""
+    crew, gate = crews(40), Gate()
+    crew.hurry()
+    for _ in range(60):
+        crew.do(gate)
+    gate.wait(40)
+    assert crew.size == 40
+    gate.open.set()
+    gate.wait(20)
 
 
 def test_never_more_than_it_may(crews: Callable[..., Crew]) -> None:
