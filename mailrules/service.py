@@ -32,6 +32,9 @@ OPENING = 2.0
 """Seconds after which a connection that is still not open no longer keeps others from opening theirs."""
 STEP = 5.0
 """Seconds that the wall clock must have gone astray between two looks, to have been set by somebody."""
+MOST_LOST = 3
+"""Connections that end before the server has sent anything of new messages as it was asked to (NOTIFY), after
+which it is not asked to: it may be what ends them."""
 REDISCOVER = 300.0
 """Seconds after which globs in `mailboxes` are looked up again."""
 
@@ -44,6 +47,7 @@ class AccountDesk:
         self.gate = LoginGate()
         self.stopping = False  # no Event: with 2,000 accounts their locks are megabytes
         self.watchers: list[Watcher] = []
+        self._lost = 0  # connections in a row, see MOST_LOST
         self._together = True  # until it turns out that the server has no NOTIFY
         self._service = service
         self._lock = threading.Lock()
@@ -95,7 +99,14 @@ class AccountDesk:
         connection = self._service.house.connect(self.account)
         if not self._together:
             connection.do_without_notify()
+        if self._lost >= MOST_LOST:
+            connection.do_without_items()
         return connection
+
+    def lost(self, connection: Connection) -> None:
+        useful = connection.items_of_use
+        if useful is not None:
+            self._lost = 0 if useful else self._lost + 1
 
     def slot(self) -> Callable[[], None] | None:
         return self._service.opening(self._service.house.account(self.account).host)

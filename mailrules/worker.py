@@ -45,6 +45,9 @@ class Desk(Protocol):
     def no_notify(self, connection: Connection) -> None:
         """The server does not tell, on one connection, of several mailboxes."""
 
+    def lost(self, connection: Connection) -> None:
+        """This connection has failed; it is not closed yet."""
+
     def slot(self) -> Callable[[], None] | None:
         """A place among the connections being opened (then call the answer when open); None: wait."""
 
@@ -313,6 +316,8 @@ class Watcher:
             self._desk.goes_on(self.name)
 
     def _try_later(self, error: TransientError) -> Park:
+        if self._connection is not None:
+            self._desk.lost(self._connection)
         self._drop()
         self._go_on()
         wait = self._back_off.failed(error.retry_after)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailrules.adapters.store import Store
-from mailrules.service import Service
+from mailrules.service import MOST_LOST, Service
 from tests.faults import hostile
 from tests.integration.test_worker import count
 from tests.lab.dovecot import Dovecot, message
@@ -142,6 +142,30 @@ def test_an_overflow(tmp_path: Path) -> None:
         session.send(b"* OK [NOTIFICATIONOVERFLOW] sorry\r\n")
         until(lambda: len(server.box("Moved").mails) == 1)
         until(lambda: sorted(layout(found)) == sorted(APART))
+
+
+def test_a_server_that_dies_of_what_it_is_to_send(tmp_path: Path) -> None:
+    """A server whose connections end when it should send headers with the event is not asked to for ever;
+    no message is lost."""
+    with ScriptedServer(capability=FULL + " NOTIFY OBJECTID") as server:
+        server.garble = lambda data: data.replace(b") ]", b")]")
+
+        def asked() -> list[bool]:
+            return [b"MessageNew (UID" in line for line in server.sent(b"NOTIFY")]
+
+        with service(server, tmp_path, ("INBOX", "A")) as found:
+            watching = [(("INBOX", "A"), "watching")]
+            until(lambda: layout(found) == watching)
+            for number in range(1, 9):
+                until(lambda: server.sessions[-1].idling)
+                uid = server.box().add(message(number, subject="hello")).uid
+                if asked()[-1]:
+                    server.sessions[-1].cut()
+                else:
+                    server.sessions[-1].send(b"* STATUS INBOX (MESSAGES 1 UIDNEXT %d)\r\n" % (uid + 1))
+                until(lambda: len(server.box("Moved").mails) == number)  # noqa: B023
+                until(lambda: layout(found) == watching)
+            assert sum(asked()) == MOST_LOST and len(server.sent(b"LOGIN")) == MOST_LOST + 1
 
 
 def test_told_and_not_told(tmp_path: Path) -> None:

@@ -378,6 +378,15 @@ class Connection:
         """Another connection has found out that this server's NOTIFY is no use."""
         self.idling.do_without_notify()
 
+    def do_without_items(self) -> None:
+        """This server is not to be asked to send anything of new mail: others of its connections died."""
+        self.idling.do_without_items()
+
+    @property
+    def items_of_use(self) -> bool | None:
+        """Whether anything came that the server was asked to send of new mail; None: it was not asked."""
+        return self.idling.items_of_use
+
     def watch(self, names: Sequence[str]) -> bool:
         """Have IDLE tell of all these mailboxes, not only of the selected one. False: it can't."""
         return self.idling.watch_all(names)

@@ -27,11 +27,13 @@ What = tuple[bytes, ...]
 class Foretold:
     """What one connection was sent of the selected mailbox's new messages, and what it is to be sent."""
 
-    __slots__ = ("_header", "_held", "_octets", "_refused", "_since", "_wanted", "asked")
+    __slots__ = ("_header", "_held", "_octets", "_refused", "_since", "_wanted", "asked", "came")
 
     def __init__(self) -> None:
         self.asked: What = ()
         """What the server sends of each new message. Nothing: it sends none."""
+        self.came = False
+        """Whether anything ever came that was as it is to be."""
         self._wanted: dict[str, What] = {}
         self._refused = False
         self._header = b""
@@ -102,6 +104,7 @@ class Foretold:
         if not self._held:
             self._since = clock.timer()
         self._held[uid] = items
+        self.came = True
         self._octets += len(block)
 
     def _drop(self, uid: int) -> None:

@@ -22,12 +22,22 @@ RFC 2177 does not say that they must."""
 class Idling:
     """How one connection waits. What a server refuses, or is no use, is not asked for again."""
 
-    __slots__ = ("_connection", "_notify_refused", "_refused", "_silent", "_tag", "foretold", "watch")
+    __slots__ = (
+        "_connection",
+        "_notify_refused",
+        "_refused",
+        "_silent",
+        "_tag",
+        "_without_items",
+        "foretold",
+        "watch",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._refused = False
         self._notify_refused = False
+        self._without_items = False
         self._tag: bytes | None = None
         self._silent = False  # whether the server has said that it tells nothing any more
         self.watch: Watch | None = None
@@ -61,6 +71,17 @@ class Idling:
     def do_without_notify(self) -> None:
         self._notify_refused = True
 
+    def do_without_items(self) -> None:
+        self._without_items = True
+
+    @property
+    def items_of_use(self) -> bool | None:
+        """Whether anything came that the server was asked to send of new mail; None: it was not asked."""
+        foretold = self.foretold
+        if foretold is None or not (foretold.asked or foretold.came):
+            return None
+        return foretold.came
+
     def watch_all(self, names: Sequence[str]) -> bool:
         """Have IDLE tell of all these mailboxes, not only of the selected one. False: it can't."""
         if not self.notify_supported:
@@ -91,7 +112,7 @@ class Idling:
 
     def learn(self, name: str, what: What) -> None:
         """New mail of this mailbox was asked for `what`."""
-        if self.watch is not None and self.foretold is not None:
+        if self.watch is not None and self.foretold is not None and not self._without_items:
             self.foretold.learn(name, what)
 
     def swept(self, name: str, uidnext: int) -> None:
