@@ -144,8 +144,9 @@ class Mailbox:
         return found
 
     def look_ahead(self) -> None:
-        """Ask for all UIDs now, for the first who wants them."""
+        """Ask for all UIDs now, for the first who wants them; and how this server names messages."""
         self._ahead = self.uids()
+        identity_.scheme_of(self, self._ahead[:1])
 
     def spanned(self, uids: Sequence[int]) -> UidSet:
         """Ascending UIDs in few ranges, which may name UIDs that do not exist: for questions only."""

@@ -157,6 +157,8 @@ class Store(
 
     def set(self, name: str, value: str) -> None:
         """Remember a value."""
+        if self.get(name) == value:
+            return
         with self._database.write() as connection:
             upsert(connection, schema.meta, [{"name": name, "value": value}])
 

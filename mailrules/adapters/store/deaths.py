@@ -70,6 +70,9 @@ class Deaths(Desk):
 
         Each of these messages has one death more. Nobody is quarantined for having been among others.
         """
+        with self._database.read() as connection:
+            if connection.execute(select(in_hand).limit(1)).first() is None:
+                return Buried(0, None)  # a start writes as little as it can: there may be no room
         with self._database.write() as connection:
             hands = connection.execute(select(in_hand)).all()
             connection.execute(delete(in_hand))

@@ -34,6 +34,7 @@ from mailrules.adapters.store.schema import (
 )
 from mailrules.adapters.store.schema import judged as _judged
 from mailrules.adapters.store.schema import mailbox as _mailbox
+from mailrules.adapters.store.upsert import upsert
 from mailrules.core.uidset import UidSet
 
 
@@ -147,13 +148,15 @@ class Mailboxes:
 
     def remember_mailboxes(self, account: str, names: Iterable[str]) -> None:
         """Add to what `seen_mailboxes` answers."""
-        with self._database.write() as connection:
+        with self._database.read() as connection:
             known = set(
                 connection.scalars(select(seen_mailbox.c.name).where(seen_mailbox.c.account == account))
             )
-            new = [{"account": account, "name": name} for name in dict.fromkeys(names) if name not in known]
-            if new:
-                connection.execute(insert(seen_mailbox), new)
+        new = [{"account": account, "name": name} for name in dict.fromkeys(names) if name not in known]
+        if not new:
+            return
+        with self._database.write() as connection:
+            upsert(connection, seen_mailbox, new, update_columns=())
 
 
 _COLUMNS = (

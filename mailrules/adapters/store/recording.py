@@ -101,7 +101,18 @@ class Recording(Journal):
     def keep_rules(self, rules: Iterable[tuple[str, str, str]]) -> None:
         """Keep rules' texts by content hash (revision, name, text), so that the log can say later what was in
         force."""
-        kept = [{"revision": revision, "name": name, "text": text} for revision, name, text in rules]
+        wanted = {(revision, name): text for revision, name, text in rules}
+        revisions = sorted({revision for revision, _ in wanted})
+        with self._database.read() as connection:  # mostly all of them are there, and nothing is written
+            for at in range(0, len(revisions), 500):
+                some = rule_text.c.revision.in_(revisions[at : at + 500])
+                for known in connection.execute(select(rule_text.c.revision, rule_text.c.name).where(some)):
+                    wanted.pop((known.revision, known.name), None)
+        if not wanted:
+            return
+        kept = [
+            {"revision": revision, "name": name, "text": text} for (revision, name), text in wanted.items()
+        ]
         with self._database.write() as connection:
             upsert(connection, rule_text, kept, update_columns=())
 

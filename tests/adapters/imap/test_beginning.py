@@ -44,6 +44,16 @@ def test_mail_that_came_meanwhile_is_seen(dovecot: Dovecot, user: str, connect: 
     assert mailbox.uids() == [1, 2]
 
 
+def test_how_messages_are_named_is_known(dovecot: Dovecot, user: str, connect: Connect) -> None:
+    """Dovecot has told, by the time it is asked who a message is, that it has GUIDs."""
+    dovecot.append(user, message())
+    connection = connect(dovecot, user, open=False)
+    connection.begin("INBOX", read_only=False, uids=True)
+    connection.open()
+    assert connection.identity_scheme == "guid"
+    assert connection.select("INBOX").identities([1])[1].identity.startswith("guid:")
+
+
 def test_another_way_of_selecting(dovecot: Dovecot, user: str, connect: Connect) -> None:
     """A mailbox that was only looked into is selected anew by whoever wants to change it."""
     connection = connect(dovecot, user, open=False)

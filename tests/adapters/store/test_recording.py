@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -77,3 +79,25 @@ def test_what_waits_to_be_judged_waits_on(store: Store) -> None:
     store.record(run, "work", "INBOX", 7, these, judged=UidSet([1]), high_uid=0, at=at(3))
     assert store.deferred("work", "INBOX", 7) == {}
     assert 1 in store.judged("work", "INBOX")
+
+
+def test_a_second_start_writes_nothing(store: Store) -> None:
+    """What is kept already is not written again: a start waits for no disk, and needs no room."""
+
+    def start(text: str = "name: a") -> None:
+        store.bury(at=at(1))
+        store.keep_rules([("rev", "a", text), (text, "", text)])
+        store.keep_schedules({}, at=at(1))
+        store.take_up(at=at(1))
+        store.remember_mailboxes("work", ["INBOX", "Work"])
+        store.set("watched:work", '["INBOX"]')
+
+    start()
+    with closing(sqlite3.connect(store.path)) as other:
+        before = other.execute("PRAGMA data_version").fetchone()
+        start()
+        assert other.execute("PRAGMA data_version").fetchone() == before
+        start("name: b")
+        assert other.execute("PRAGMA data_version").fetchone() != before
+    assert store.rule_text("name: b", "") == "name: b"
+    assert store.rule_text("rev", "a") == "name: a"
