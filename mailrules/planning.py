@@ -53,7 +53,7 @@ from mailrules.planned import (
 
 ONE_BY_ONE = 40
 """The same where there are scripts or mail to be sent among them."""
-TOGETHER = 2500
+TOGETHER = 1250
 """Messages recorded, then acted on together: large enough for sets of hundreds, done in a second or so."""
 
 
