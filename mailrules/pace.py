@@ -10,7 +10,7 @@ GOAL = 2.0
 """Seconds that a window may take: new mail of the same mailbox waits as long."""
 MOST_WAITING = 2_500
 """Messages of a window that may wait for more facts: they are kept in memory meanwhile."""
-GROWTH = 4
+GROWTH = 10
 
 
 @dataclass(slots=True)

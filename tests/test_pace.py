@@ -11,7 +11,7 @@ def test_windows_grow_while_they_are_quick() -> None:
     for _ in range(5):
         sizes.append(pace.size)
         pace.learn(pace.size, seconds=0.01, waited=0)
-    assert sizes == [500, 2000, 8000, 10_000, 10_000]
+    assert sizes == [500, 5000, 10_000, 10_000, 10_000]
 
 
 def test_a_slow_server_gets_small_windows() -> None:
