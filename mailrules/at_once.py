@@ -68,8 +68,8 @@ class AtOnce:
             try:
                 self._write_down()
             finally:
-                if self._begun is not None:  # it stays at `intent`: the server is asked before it is done
-                    self.store.let_go(self.endings.account, self.endings.mailbox, self._begun.hand)
+                if self._begun is not None:
+                    self.endings.give_back(list(self._begun.rows.values()), hand=self._begun.hand)
 
     def perform(self, rows: list[EffectRow]) -> None:
         """Perform rows of the same action and arguments."""

@@ -155,6 +155,8 @@ def test_a_cut_at_one_set_costs_no_other(tmp_path: Path) -> None:
         program.run("run", "--once", status=75)
         assert seen == [({"first": "done", "second": "running", "third": "running"}, ["2", "3"])]
         assert in_hand() == [] and found(server) == {"First": {1}, "INBOX": {2, 3}}
+        states = {entry["rule"]: entry["state"] for entry in program.log()}
+        assert states == {"first": "done", "second": "running", "third": "later"}
         program.run("run", "--once")
         assert found(server) == {"First": {1}, "Second": {2}, "Third": {3}}
         assert [e["state"] for e in program.log()] == ["done"] * 3 and in_hand() == []
