@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,7 +30,7 @@ class Known:
     fingerprint: str
     unmatched: UidSet
     passing: Judge | None = None
-    fresh: list[int] = field(default_factory=list)
+    fresh: array[int] = field(default_factory=lambda: array("Q"))
 
     @classmethod
     def of(cls, house: House, account: str, mailbox: Mailbox, judge: Judge, *, afresh: bool) -> Self | None:
@@ -64,7 +65,7 @@ class Known:
         """A window was judged by all the rules."""
         not_sure = judged.gone | judged.pending | judged.left_out | judged.unsure
         said = judged.decisions.keys() | judged.deferred.keys() | judged.broken.keys() | not_sure
-        self.fresh += [uid for uid in uids if uid not in said]
+        self.fresh.extend(uid for uid in uids if uid not in said)
 
     def all(self, there: Sequence[int]) -> UidSet:
         """What is known now of the messages that are there."""
