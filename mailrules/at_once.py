@@ -92,6 +92,7 @@ class AtOnce:
 
     def _go_on(self, following: _Ready | None) -> None:
         """Do what is begun, if anything is, and begin what follows."""
+        self.world.let_pass()
         now, self._begun = self._begun, None
         if now is None:
             self._begin(following)

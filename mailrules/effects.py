@@ -86,6 +86,9 @@ class WorkerEffects:
     def meanwhile(self, work: Callable[[], None]) -> AbstractContextManager[None]:
         return self._connection.client.meanwhile(work)
 
+    def let_pass(self) -> None:
+        self._connection.lane.let_pass()
+
     def foresee(self, mailboxes: Collection[str]) -> None:
         self._foreseen = self._connection.statuses(list(mailboxes)) if len(mailboxes) > 1 else {}
 

@@ -541,6 +541,7 @@ class Planner:
         """Gives what became of the effects."""
         rows: list[EffectRow] = []
         for piece in (window[at : at + PIECE] for at in range(0, len(window), PIECE)):
+            connection.lane.let_pass()
             rows += self.house.store.record(
                 run, account, mailbox.name, mailbox.uidvalidity,
                 [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in piece],

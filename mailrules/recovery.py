@@ -37,6 +37,9 @@ class World(Effects, Protocol):
         """Within it, `work` is done once, while the server is at the first command; not at all if none is
         sent."""
 
+    def let_pass(self) -> None:
+        """Between two sets: a few new messages elsewhere go first."""
+
     def foresee(self, mailboxes: Collection[str]) -> None:
         """Where the next moves and copies will go: `destination` need not ask for each by itself."""
 

@@ -279,6 +279,10 @@ class Run:
 
     def _window(self, run: int, uids: Sequence[int], *, high_uid: int) -> int:
         """Judge, record and perform. Gives how many messages had to wait for facts."""
+        with self.mailbox.connection.lane.few(len(uids)):
+            return self._do(run, uids, high_uid=high_uid)
+
+    def _do(self, run: int, uids: Sequence[int], *, high_uid: int) -> int:
         mine = (self.account, self.mailbox.name, JUDGING)
         first = frozenset(uids[:PIECE])
         if first != self._held:

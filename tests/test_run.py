@@ -29,12 +29,12 @@ def test_new_mail_does_not_wait_for_a_backlog(tmp_path: Path) -> None:
     with ScriptedServer() as server:
         program = scripted(server, tmp_path, RULES)
         program.run("run", "--once")
-        for n in range(3000):
+        for n in range(6000):
             server.box().add(message(n))
         arrives(server, rb"UID FETCH 501:")
         program.run("run", "--once")
         asked = [line.split()[2] for line in server.sent(b"UID FETCH") if b"HEADER.FIELDS (SUBJECT)" in line]
-        assert asked == [b"1:500", b"501:2500", b"3001", b"2501:3000"]
+        assert asked == [b"1:500", b"501:5500", b"6001", b"5501:6000"]
         assert len(server.box("There").mails) == 1
         (account,) = program.json("status")[0]["accounts"]
         assert account["lag"] == 0
@@ -45,10 +45,10 @@ def test_what_is_cut_off_forgets_no_backlog(tmp_path: Path) -> None:
     with ScriptedServer() as server:
         program = scripted(server, tmp_path, RULES)
         program.run("run", "--once")
-        for n in range(3000):
-            server.box().add(message(n, subject="fresh" if n == 2600 else "old"))
+        for n in range(6000):
+            server.box().add(message(n, subject="fresh" if n == 5600 else "old"))
         arrives(server, rb"UID FETCH 501:")
-        server.script(rb"UID FETCH 2501:", CUT, times=1)
+        server.script(rb"UID FETCH 5501:", CUT, times=1)
         program.run("run", "--once", status=75)
         assert len(server.box("There").mails) == 1
         program.run("run", "--once")

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from mailrules.adapters.imap import lane as lane_
 from mailrules.adapters.imap.connection import Connection, Login
 from mailrules.adapters.imap.lane import BULK, Lane
 from tests.lab.scripted import HANG, ScriptedServer
@@ -86,3 +89,55 @@ def test_a_frozen_server_holds_nobody_up() -> None:
             with elsewhere(bulk(lane)) as second:
                 assert second.wait(2)
             connection.abort()
+
+
+def passing(lane: Lane) -> Callable[[threading.Event], None]:
+    def work(begun: threading.Event) -> None:
+        lane.let_pass()
+        begun.set()
+
+    return work
+
+
+def test_bulk_lets_a_few_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its pieces bulk work waits until those who are at a few messages are through."""
+    monkeypatch.setattr(lane_, "PATIENCE", 30)
+    lane = Lane()
+    with lane.few(BULK - 1):
+        held = elsewhere(passing(lane))
+        went_on = held.__enter__()
+        assert not went_on.wait(0.2)
+    assert went_on.wait(10)
+    held.__exit__(None, None, None)
+
+
+def test_bulk_does_not_wait_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a server lets bulk work go on, and so does bulk work itself."""
+    monkeypatch.setattr(lane_, "PATIENCE", 30)
+    lane = Lane()
+    with lane.few(1), lane.left(), elsewhere(passing(lane)) as went_on:
+        assert went_on.wait(10)
+    with lane.few(BULK), elsewhere(passing(lane)) as went_on:
+        assert went_on.wait(10)
+
+
+def test_a_few_do_not_wait_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is at a few messages waits for none of the others."""
+    monkeypatch.setattr(lane_, "PATIENCE", 30)
+    lane = Lane()
+
+    def few(begun: threading.Event) -> None:
+        with lane.few(1):
+            lane.let_pass()
+            begun.set()
+
+    with lane.few(1), elsewhere(few) as went_on:
+        lane.let_pass()
+        assert went_on.wait(10)
+
+
+def test_bulk_goes_on_where_mail_never_stops() -> None:
+    """The wait has an end."""
+    lane = Lane()
+    with lane.few(1), elsewhere(passing(lane)) as went_on:
+        assert went_on.wait(10)
