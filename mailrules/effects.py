@@ -46,7 +46,7 @@ class WorkerEffects:
         self._settings = settings
         self._connection = connection
         self._mailbox = mailbox
-        self._foreseen: Mapping[str, MailboxStatus] = {}
+        self._foreseen: dict[str, MailboxStatus] = {}
         self._stopping = stopping
 
     # -- mailboxes ----------------------------------------------------------------------------------
@@ -90,11 +90,11 @@ class WorkerEffects:
         self._connection.lane.let_pass()
 
     def foresee(self, mailboxes: Collection[str]) -> None:
-        self._foreseen = self._connection.statuses(list(mailboxes)) if len(mailboxes) > 1 else {}
+        self._foreseen = dict(self._connection.statuses(list(mailboxes))) if len(mailboxes) > 1 else {}
 
     def destination(self, mailbox: str) -> Mapping[str, Any]:
         """Where a move or copy will put messages; created if it is missing and may be."""
-        status = self._foreseen.get(mailbox)
+        status = self._foreseen.pop(mailbox, None)  # once: what comes there meanwhile is not ours
         if status is not None:
             return {"mailbox": mailbox, "uidvalidity": status.uidvalidity, "uidnext": status.uidnext}
         try:
@@ -109,15 +109,17 @@ class WorkerEffects:
     def present(self, uids: Sequence[int]) -> set[int]:
         return self._mailbox.present(uids)
 
-    def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
-        found: dict[str, int] = {}
+    def arrived(
+        self, identities: Collection[str], destination: Mapping[str, Any]
+    ) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = {}
         try:
             there = self._connection.select(destination["mailbox"], read_only=True)
             same = there.uidvalidity == destination["uidvalidity"]
             low = (destination["uidnext"] or 1) if same else 1
-            for uid, known in there.identities(there.uids(low)).items():
+            for uid, known in sorted(there.identities(there.uids(low)).items()):
                 if known.identity in identities:
-                    found[known.identity] = min(uid, found.get(known.identity, uid))
+                    found.setdefault(known.identity, []).append(uid)
         except NoSuchMailbox:
             pass
         finally:

@@ -178,7 +178,9 @@ class Performer:
         with self.store.held(*mine):
             ended = past_commit(begun)  # which needs no server
             self.endings.end([row for row in begun if row.id in ended], ended)
-            found = settled(self.world, [row for row in begun if row.state != "commit"])
+            left = [row for row in begun if row.state != "commit"]
+            taken = self.store.put_at(self.account, [row.identity for row in left])
+            found = settled(self.world, left, taken=taken)
             self.endings.end([row for row in begun if row.id in found], found)
         self.store.let_go(*mine)
         return [row for row in rows if row.id not in ended and row.id not in found]

@@ -8,7 +8,7 @@ in whatever state it is.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -49,8 +49,10 @@ class World(Effects, Protocol):
     def present(self, uids: Sequence[int]) -> set[int]:
         """Which of these are still in the mailbox."""
 
-    def arrived(self, identities: Collection[str], destination: Mapping[str, Any]) -> Mapping[str, int]:
-        """Which of these messages have come to the destination since: identity -> UID."""
+    def arrived(
+        self, identities: Collection[str], destination: Mapping[str, Any]
+    ) -> Mapping[str, Sequence[int]]:
+        """Which of these messages have come to the destination since: identity -> UIDs, ascending."""
 
     def flags(self, uids: Sequence[int], kind: str) -> Mapping[int, frozenset[str]]:
         """The flags (or Gmail's `labels`) of these messages, lower case."""
@@ -79,17 +81,20 @@ def past_commit(rows: Sequence[EffectRow]) -> dict[int, Outcome]:
     }
 
 
-def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
+def settled(
+    world: World, rows: Sequence[EffectRow], *, taken: Collection[tuple[str, int]]
+) -> dict[int, Outcome]:
     """How those that were begun, and are not past a commit point, ended, by id. Those that are to be done, or
     done again, are absent.
 
+    `taken`: where other effects have put messages like these (mailbox, UID): that proves nothing of these.
     Raises TransientError if the server can't be asked, PermanentError if it refuses.
     """
     begun = begun_of(rows)
     if not begun:
         return {}
     present = world.present([row.uid for row in begun])
-    arrived = _arrived(world, begun)
+    arrived = _arrived(world, begun, present, taken)
     ended: dict[int, Outcome] = {}
     both: list[EffectRow] = []  # here and there: only the originals are left to remove
     for row in begun:
@@ -106,16 +111,27 @@ def settled(world: World, rows: Sequence[EffectRow]) -> dict[int, Outcome]:
     return ended
 
 
-def _arrived(world: World, rows: Sequence[EffectRow]) -> dict[int, int]:
-    """Where moves and copies have come to already: id -> UID. One look into each destination."""
+def _arrived(
+    world: World, rows: Sequence[EffectRow], present: Collection[int], taken: Collection[tuple[str, int]]
+) -> dict[int, int]:
+    """Where moves and copies have come to already: id -> UID. One look into each destination.
+
+    Several messages may have one identity: what arrived is one of them, of those that have left first.
+    """
     places: dict[str, list[EffectRow]] = defaultdict(list)
     for row in rows:
         if (row.verb in MOVES or row.action == "copy") and row.detail.get("destination"):
             places[json.dumps(row.detail["destination"], sort_keys=True)].append(row)
     found: dict[int, int] = {}
     for those in places.values():
-        uids = world.arrived({row.identity for row in those}, those[0].detail["destination"])
-        found |= {row.id: uids[row.identity] for row in those if row.identity in uids}
+        place = those[0].detail["destination"]
+        uids = {
+            identity: deque(uid for uid in arrived if (place["mailbox"], uid) not in taken)
+            for identity, arrived in world.arrived({row.identity for row in those}, place).items()
+        }
+        for row in sorted(those, key=lambda row: (row.uid in present, row.id)):
+            if uids.get(row.identity):
+                found[row.id] = uids[row.identity].popleft()
     return found
 
 

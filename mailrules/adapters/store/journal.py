@@ -25,7 +25,7 @@ from mailrules.adapters.store.brakes import count_sends, shift
 from mailrules.adapters.store.bulk import as_json, execute_many, moment
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import LARGEST_SET, row_of, select_effects
+from mailrules.adapters.store.effects import LARGEST_SET, chunks, row_of, select_effects
 from mailrules.adapters.store.hands import hold, put_down
 from mailrules.adapters.store.mailboxes import is_
 from mailrules.adapters.store.memory import Memory
@@ -347,6 +347,23 @@ class Journal(Memory, Quiet):
                         if other.rendered or other.run == row.run:
                             blocked[row.id] = min(other.id, blocked.get(row.id, other.id))
         return blocked
+
+    def put_at(self, account: str, identities: Sequence[str]) -> set[tuple[str, int]]:
+        """Where effects that are done have put messages of these identities: (mailbox, UID)."""
+        found: set[tuple[str, int]] = set()
+        with self._database.read() as connection:
+            for chunk in chunks(sorted(set(identities))):
+                for row in connection.execute(
+                    select(effect.c.destination, effect.c.detail).where(
+                        effect.c.account == account,
+                        effect.c.identity.in_(chunk),
+                        effect.c.state == "done",
+                        effect.c.destination.is_not(None),
+                    )
+                ):
+                    if "to_uid" in row.detail:
+                        found.add((row.destination, int(row.detail["to_uid"])))
+        return found
 
     def leaving(self, id_: int) -> bool:
         """Whether another effect of the same run is to take this effect's message out of its mailbox."""
