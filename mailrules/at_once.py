@@ -1,7 +1,6 @@
 """A set of effects with one command: intent for all, the act, how each ended.
 
-While the server is at one set, the journal is written: how the last one ended, and that the next one is about
-to be done.
+How a set ended is written while the server is at the next one.
 """
 
 from __future__ import annotations
@@ -25,19 +24,11 @@ LATE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A set that may be begun. `evidence`: where it goes; `changes`: what it will change."""
+class _Answered:
+    """A set that the server has answered for. `rows`: as the journal has them."""
 
     rows: list[EffectRow]
-    evidence: Mapping[str, Any]
-    changes: Mapping[int, Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A set at `intent`. `rows`: as the journal has them, by id."""
-
-    rows: dict[int, EffectRow]
+    outcomes: Mapping[int, Outcome]
     hand: str
 
 
@@ -45,15 +36,15 @@ class _Begun:
 class AtOnce:
     """What can be done for many messages of one mailbox with one command, one set after the other.
 
-    A set is done when the next one comes, or where this ends: leave it as a context manager.
+    How a set ended is written when the next one is under way, or where this ends: leave it as a context
+    manager.
     """
 
     store: Store
     world: World
     endings: Endings
-    _begun: _Begun | None = field(default=None, init=False)
-    _answered: tuple[_Begun, Mapping[int, Outcome]] | None = field(default=None, init=False)
-    """What the server has answered, and the journal does not say yet."""
+    _answered: list[_Answered] = field(default_factory=list, init=False)
+    """What the journal does not say yet: one set, or two if it could not be written."""
 
     def __enter__(self) -> Self:
         return self
@@ -61,18 +52,11 @@ class AtOnce:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                self._go_on(None)
-        finally:
-            try:
-                self._write_down()
-            finally:
-                if self._begun is not None:
-                    self.endings.give_back(list(self._begun.rows.values()), hand=self._begun.hand)
+        self._write_down()
 
     def perform(self, rows: list[EffectRow]) -> None:
         """Perform rows of the same action and arguments."""
+        self.world.let_pass()
         action, arguments = rows[0].verb, rows[0].arguments
         evidence: Mapping[str, Any] = {}
         try:
@@ -88,57 +72,45 @@ class AtOnce:
         except TransientError as error:
             self.endings.put_off(rows, error, alive=self.world.alive)
             return
-        self._go_on(_Ready(rows, evidence, changes))
+        first, second = ACTING
+        hand = second if any(set_.hand == first for set_ in self._answered) else first
+        rows = intend(self.store, rows, evidence, changes, hand=hand)
+        if rows:
+            self._do(rows, hand)
 
-    def _go_on(self, following: _Ready | None) -> None:
-        """Do what is begun, if anything is, and begin what follows."""
-        self.world.let_pass()
-        now, self._begun = self._begun, None
-        if now is None:
-            self._begin(following)
-            return
-        left = [following]
+    def _do(self, rows: list[EffectRow], hand: str) -> None:
+        """The act, for rows at `intent`."""
+        now = {row.id: row for row in rows}  # as the journal has them
         trouble: list[TransientError | PermanentError] = []
 
         def write() -> None:
-            """The journal's part; what fails of it is not to cost the server's answer."""
             try:
                 self._write_down()
-                if left:
-                    self._begin(left.pop(), after=now)
-            except (TransientError, PermanentError) as error:
+            except (TransientError, PermanentError) as error:  # it is not to cost this set its answer
                 trouble.append(error)
 
-        with self.store.held(self.endings.account, self.endings.mailbox, now.hand):
+        with self.store.held(self.endings.account, self.endings.mailbox, hand):
             try:
                 with self.world.meanwhile(write):
-                    outcomes = self._act(now.rows)
+                    outcomes = self._act(rows, now)
             except Fenced:
                 raise
             except TransientError as error:
-                rows = list(now.rows.values())
-                self.endings.put_off(rows, error, alive=self.world.alive, hand=now.hand)
-            else:
-                self._write_down()  # if the server had not to be asked
-                self._answered = now, outcomes
-        if trouble:
-            raise trouble[0]
-        if left:
-            self._begin(left.pop(), after=now)
-
-    def _begin(self, ready: _Ready | None, *, after: _Begun | None = None) -> None:
-        if ready is None:
-            return
-        first, second = ACTING
-        hand = second if after is not None and after.hand == first else first
-        rows = intend(self.store, ready.rows, ready.evidence, ready.changes, hand=hand)
-        if rows:
-            self._begun = _Begun({row.id: row for row in rows}, hand)
+                left = list(now.values())
+                self.endings.put_off(left, error, alive=self.world.alive, hand=hand)
+                return
+            if not trouble:
+                write()  # if the server had not to be asked
+            self._answered.append(_Answered(list(now.values()), outcomes, hand))
+            if trouble:
+                raise trouble[0]
 
     def _write_down(self) -> None:
-        if self._answered is not None:
-            (done, outcomes), self._answered = self._answered, None
-            self.endings.end(list(done.rows.values()), outcomes, hand=done.hand)
+        while self._answered:
+            done = self._answered[0]
+            with self.store.held(self.endings.account, self.endings.mailbox, done.hand):
+                self.endings.end(done.rows, done.outcomes, hand=done.hand)
+            self._answered.remove(done)
 
     def _proven(self, rows: list[EffectRow]) -> list[EffectRow]:
         """A copy is taken away by an undo only while its original is there; gives those that may be."""
@@ -166,8 +138,7 @@ class AtOnce:
             if row.uid in now
         }
 
-    def _act(self, now: dict[int, EffectRow]) -> dict[int, Outcome]:
-        rows = list(now.values())
+    def _act(self, rows: list[EffectRow], now: dict[int, EffectRow]) -> dict[int, Outcome]:
         targets = [row.target_message for row in rows]
         arguments = rows[0].arguments
         action = rows[0].verb

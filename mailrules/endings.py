@@ -85,15 +85,6 @@ class Endings:
             raise error
         self.end(rows, {row.id: Outcome("later", {"error": str(error)}) for row in rows}, hand=hand)
 
-    def give_back(self, rows: Sequence[EffectRow], *, hand: str) -> None:
-        """What was begun, and nothing was asked of the server for it: due at once, and no try is used up."""
-        at = clock.now()
-        with self.store.held(self.account, self.mailbox, hand):
-            self.store.advance(
-                [row.id for row in rows], frm="intent", to="later", at=at, next_try=at, hand=hand, known=rows,
-                detail={row.id: {"unreached": int(row.detail.get("unreached", 0)) + 1} for row in rows},
-            )  # fmt: skip
-
     def let_go(self, row: EffectRow) -> None:
         """It is in hand no more, and stays where it is in the journal."""
         try:

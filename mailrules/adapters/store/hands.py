@@ -22,7 +22,7 @@ from mailrules.core.uidset import UidSet
 
 JUDGING = "judge"
 ACTING = ("act", "act next")
-"""While the server is at one set, the next one is begun."""
+"""A set is begun before it is written how the last one ended."""
 SETTLING = "settle"
 SCHEDULED = "schedule"
 """Mail that a scheduled rule judges: it was new long ago, if ever."""
