@@ -53,7 +53,11 @@ def begun(config: Config, arguments: Mapping[str, Any], *, read_only: bool = Fal
     ahead = Ahead()
     accounts = [*(arguments.get("accounts") or config.accounts)]
     rules = {rule.name for rule in config.rules}
-    if rules.issuperset(arguments.get("rules") or ()) and {*config.accounts}.issuperset(accounts):
+    if (
+        accounts
+        and rules.issuperset(arguments.get("rules") or ())
+        and {*config.accounts}.issuperset(accounts)
+    ):
         settings = config.accounts[accounts[0]]
         mailbox = next(iter(arguments.get("mailboxes") or ()), None) or first_mailbox(settings)
         ahead.begin(settings, mailbox=mailbox, read_only=read_only, uids=True)

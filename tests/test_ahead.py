@@ -90,3 +90,9 @@ def test_globs_are_not_selected(serve: Serve) -> None:
     server = serve()
     assert first_mailbox(config(server).accounts["a0"]) == "INBOX"
     assert first_mailbox(config(server, mailboxes="['*']").accounts["a0"]) is None
+
+
+def test_nothing_is_begun_where_there_is_no_account() -> None:
+    """A file without accounts comes to nothing, and that is no error."""
+    with begun(parse("rules: []\n", environ={}), {}) as ahead:
+        assert ahead.take("a0") is None

@@ -130,7 +130,13 @@ class Mailbox:
         """All UIDs from `low` on, ascending. What arrives while we ask is included."""
         self._be_selected()
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and low == 1 and not self.connection.news:
+        # As many as there are now: nothing has left since, and whatever came would be news.
+        if (
+            ahead is not None
+            and low == 1
+            and not self.connection.news
+            and len(ahead) == self.connection.unasked.exists
+        ):
             return ahead
         for _ in range(3):
             self.connection.no_news()
