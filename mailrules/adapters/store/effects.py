@@ -66,7 +66,9 @@ def insert_effects(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
 
 def _by_destination(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """In their order, but messages that leave for the same place together."""
-    going = {row["uid"]: row["target"] for row in rows if row["leaves"]}
+    if any(row["action"] == "assign" for row in rows):
+        return list(rows)  # whose turn it was is known by the order of their ids
+    going = {row["uid"]: row["destination"] or "" for row in rows if row["leaves"]}
     return sorted(rows, key=lambda row: going.get(row["uid"], ""))
 
 

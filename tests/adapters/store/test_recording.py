@@ -11,7 +11,7 @@ import pytest
 from mailrules.adapters.store import Store
 from mailrules.core.uidset import UidSet
 
-from .journal_words import at, baseline, decided, flag, forward, record
+from .journal_words import at, baseline, decided, flag, forward, move, record
 
 
 def test_once_also_in_two_mailboxes_at_once(store: Store) -> None:
@@ -101,3 +101,20 @@ def test_a_second_start_writes_nothing(store: Store) -> None:
         assert other.execute("PRAGMA data_version").fetchone() != before
     assert store.rule_text("name: b", "") == "name: b"
     assert store.rule_text("rev", "a") == "name: a"
+
+
+def test_what_goes_to_one_place_lies_side_by_side(store: Store) -> None:
+    """Of many messages, those that leave for one mailbox get their ids in a row; their own order stays."""
+    rows = record(store, *(decided(uid, flag(), move(f"Box{uid % 3}")) for uid in range(1, 61)))
+    assert [row.uid for row in rows] == [uid for uid in range(1, 61) for _ in range(2)]
+    by_id = sorted(rows, key=lambda row: row.id)
+    assert [row.uid for row in by_id] == [
+        uid for box in (0, 1, 2) for uid in range(1, 61) if uid % 3 == box for _ in range(2)
+    ]
+    assert all(one.action == "flag" for one in by_id[::2])
+
+
+def test_a_few_keep_their_order(store: Store) -> None:
+    """What a person sees of a small run is in the order of its messages."""
+    rows = record(store, *(decided(uid, move(f"Box{uid % 3}")) for uid in range(1, 21)))
+    assert sorted(row.id for row in rows) == [row.id for row in rows]
