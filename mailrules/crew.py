@@ -97,7 +97,7 @@ class Crew:
                 self._idle.pop().put(None)
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}")
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=False)
         try:
             thread.start()
         except RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import resource
 import signal
@@ -74,12 +75,27 @@ def prepare_process() -> None:
     sys.setswitchinterval(SWITCH)
 
 
+_NEEDED_SOME_DAY = (
+    "html", "mailrules.adapters.imap.body", "mailrules.adapters.imap.labelling", "mailrules.adapters.smtp",
+    "mailrules.adapters.webhook", "mailrules.applying", "mailrules.config_lint", "mailrules.config_tests",
+    "mailrules.core.html_text", "mailrules.core.template_compile", "mailrules.operations",
+    "mailrules.planfile", "mailrules.undoing",
+)  # fmt: skip
+
+
+def import_all() -> None:
+    """What a worker may need only in months: by then the files may be those of another version."""
+    for name in _NEEDED_SOME_DAY:
+        importlib.import_module(name)
+
+
 def _watch(service: Service, state: State) -> int:
     from mailrules.control import ControlServer
     from mailrules.core.errors import ConfigError, TransientError
     from mailrules.notify import Notifier
     from mailrules.serving import register
 
+    import_all()
     notify = Notifier()
 
     woken = threading.Event()

@@ -21,9 +21,12 @@ def safe_level(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", kept).split()).lstrip(" .~#&-").rstrip(" .")
 
 
-@lru_cache(maxsize=1000)  # asked for each message that goes to one of a few
 def name_problem(name: str) -> str | None:
     """Why this can't be the name of a mailbox, in words that follow the name; None if it can."""
+    return _known_problem(name) if len(name) <= LONGEST_NAME else _problem(name)
+
+
+def _problem(name: str) -> str | None:
     if not name.strip():
         return "is empty"
     if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
@@ -40,3 +43,7 @@ def name_problem(name: str) -> str | None:
     if any(level != level.strip() for level in levels):
         return "has a level that starts or ends with a blank"
     return None
+
+
+# Asked for each message that goes to one of a few. Of long ones, which mail may have made, nothing is kept.
+_known_problem = lru_cache(maxsize=1000)(_problem)

@@ -25,3 +25,21 @@ def test_as_many_files_as_allowed(soft: int, hard: int) -> None:
     said = ran.stdout.split()
     assert said[:2] == [str(hard), str(hard)]
     assert float(said[2]) < 0.005
+
+
+LOADED = """
+import re, sys
+from pathlib import Path
+import mailrules.cli.run, mailrules.service, mailrules.serving
+mailrules.cli.run.import_all()
+needed = re.compile(r"^[ \\t]+from (mailrules[\\w.]*) import", re.MULTILINE)
+for name, module in sorted(sys.modules.items()):
+    if name.startswith("mailrules.") and not name.startswith("mailrules.cli"):
+        print(*(one for one in needed.findall(Path(module.__file__).read_text()) if one not in sys.modules))
+"""
+
+
+def test_a_worker_imports_nothing_later() -> None:
+    """After its start a worker takes no more from its files: by then they may be another version's."""
+    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mailrules
 from mailrules.adapters.imap.arguments import quoted
+from mailrules.adapters.imap.framing import Response
 from mailrules.adapters.imap.names import Namespace, Namespaces
 from mailrules.adapters.imap.refusals import failure
 from mailrules.adapters.imap.tokens import Unreadable, pairs, tokens
@@ -32,7 +34,11 @@ def introduction(client: Client, told: bytes) -> Introduction:
     asked = [name for name in ("ID", "NAMESPACE") if name in capabilities]
     answers = dict(zip(asked, client.together([_ASKED[name] for name in asked]), strict=True))
     server = _server_id(answers["ID"]) if "ID" in answers else {}
-    return Introduction(capabilities, server, _namespaces(client, answers.get("NAMESPACE")))
+    # Whichever command the server took it for the answer to.
+    responses = [response for reply in answers.values() for response in reply.untagged]
+    return Introduction(
+        capabilities, server, _namespaces(client, responses if "NAMESPACE" in answers else ())
+    )
 
 
 def _capabilities(client: Client, told: bytes) -> frozenset[str]:
@@ -77,16 +83,15 @@ def _server_id(reply: Reply) -> dict[str, str]:
     return {}
 
 
-def _namespaces(client: Client, told: Reply | None) -> Namespaces:
-    if told is not None:
-        for response in told.untagged:
-            if response[0][:12].upper() == b"* NAMESPACE ":
-                try:
-                    found = Namespaces.read(tokens(response, 12))
-                except Unreadable:
-                    found = None
-                if found is not None:
-                    return found
+def _namespaces(client: Client, told: Sequence[Response]) -> Namespaces:
+    for response in told:
+        if response[0][:12].upper() == b"* NAMESPACE ":
+            try:
+                found = Namespaces.read(tokens(response, 12))
+            except Unreadable:
+                found = None
+            if found is not None:
+                return found
     for response in client.command(b'LIST "" ""').untagged:
         if response[0][:7].upper() == b"* LIST ":
             try:

@@ -13,6 +13,8 @@ from mailrules.adapters.store.rows import Identity
 from mailrules.adapters.store.schema import clean, message, signed
 from mailrules.adapters.store.upsert import upsert_statement
 
+MOST_OCTETS = 300
+"""Characters of a message's flags that are usual: of others nothing is kept in memory."""
 _TELLING = (
     "identity", "message_id", "subject", "sender", "internaldate", "size", "flags", "state", "recorded_at",
 )  # fmt: skip
@@ -45,6 +47,12 @@ def message_row(uid: int, told: Identity, place: Mapping[str, Any], stamp: int |
     }
 
 
-@lru_cache(maxsize=1000)
 def _flags(flags: frozenset[str]) -> str:
+    if sum(map(len, flags)) > MOST_OCTETS:
+        return as_json(sorted(flags))
+    return _usual_flags(flags)
+
+
+@lru_cache(maxsize=1000)
+def _usual_flags(flags: frozenset[str]) -> str:
     return as_json(sorted(flags))
