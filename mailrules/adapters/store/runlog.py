@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, delete, exists, func, select
 
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.rows import LogQuery, RuleHits
-from mailrules.adapters.store.schema import OPEN, effect, message, rule_hits, rule_text, run
+from mailrules.adapters.store.schema import OPEN, effect, message, rule_hits, rule_text, run, unmatched
 
 RUNNING = ("intent", "copied", "commit")
 """How far an effect has come is the journal's business; the log says `running`."""
@@ -149,6 +149,7 @@ class RunLog:
                         ~exists().where(effect.c.run == run.c.id),
                     )
                 )
+                connection.execute(delete(unmatched).where(unmatched.c.kept_at < old))
         return len(ids)
 
     def rules_recorded(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from mailrules.adapters.store import Store
 from mailrules.core.uidset import UidSet
 from tests.adapters.store.journal_words import at
@@ -46,4 +48,13 @@ def test_resync_forgets_all(store: Store) -> None:
     """A journal that was put back from a copy does not say what is known."""
     keep(store, "1:3")
     store.resync(since=at(), at=at())
+    assert known(store) == ""
+
+
+def test_what_is_old_is_forgotten(store: Store) -> None:
+    """As long as the log: of a mailbox that is gone nobody will ask."""
+    keep(store, "1:3")
+    store.expire(now=at(100), keep=timedelta(seconds=200))
+    assert known(store) == "1:3"
+    store.expire(now=at(300), keep=timedelta(seconds=200))
     assert known(store) == ""
