@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from mailrules import clock, house, run, worker
+from mailrules import ahead, clock, run, worker
 from mailrules.__main__ import main
 from mailrules.adapters.imap import connection, idling
 from mailrules.adapters.store import sending
@@ -42,7 +42,7 @@ def change(changes: dict[str, object]) -> None:
     if "sweep" in changes:
         worker.SWEEP = float(str(changes["sweep"]))
     if "timeout" in changes:
-        house.Login = functools.partial(  # type: ignore[misc, assignment]
+        ahead.Login = functools.partial(  # type: ignore[misc, assignment]
             connection.Login, timeout=float(str(changes["timeout"]))
         )
     if "idle_answer" in changes:

@@ -145,13 +145,14 @@ MINE: dict[str, Callable[[Connection, Mailbox, str], Any]] = {
 }
 NO_TEXT = {
     # they take no text that goes to the server
-    "Connection.abort", "Connection.close", "Connection.compress", "Connection.do_without_notify",
-    "Connection.done", "Connection.failure", "Connection.fileno", "Connection.swept",
+    "Connection.abort", "Connection.close", "Connection.compress", "Connection.do_without_items",
+    "Connection.do_without_notify", "Connection.done", "Connection.failure", "Connection.fileno",
     "Connection.idle", "Connection.idle_events", "Connection.is_selected", "Connection.mailbox_failure",
-    "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen", "Connection.reselect",
-    "Connection.special_use", "Mailbox.come_back", "Mailbox.dates", "Mailbox.delete", "Mailbox.forget",
-    "Mailbox.identities", "Mailbox.look_ahead", "Mailbox.present", "Mailbox.raw", "Mailbox.remove",
-    "Mailbox.reopen", "Mailbox.spanned", "Mailbox.take_in", "Mailbox.uids",
+    "Connection.no_news", "Connection.noop", "Connection.open", "Connection.reopen",
+    "Connection.reselect", "Connection.special_use", "Connection.swept", "Mailbox.come_back",
+    "Mailbox.dates", "Mailbox.delete", "Mailbox.foretold", "Mailbox.forget", "Mailbox.identities",
+    "Mailbox.look_ahead", "Mailbox.present", "Mailbox.raw", "Mailbox.remove", "Mailbox.reopen",
+    "Mailbox.spanned", "Mailbox.take_in", "Mailbox.uids",
 }  # fmt: skip
 EXPECTED = {
     b"APPEND", b"CAPABILITY", b"COPY", b"CREATE", b"DONE", b"EXAMINE", b"EXPUNGE", b"FETCH", b"ID", b"IDLE",
