@@ -169,7 +169,8 @@ class Imapautofiler(Contender):
                 [str(_AUTOFILER / "bin" / "pip"), "-qq", "--disable-pip-version-check", "install",
                  f"imapautofiler=={_AUTOFILER_VERSION}"], check=True,
             )  # fmt: skip
-        return [str(program), "-c", str(job.folder / "config.yaml")]
+        # By its Python: the first line of the program names the place where it was installed.
+        return [str(_AUTOFILER / "bin" / "python"), str(program), "-c", str(job.folder / "config.yaml")]
 
 
 APPLY = Mailrules()
