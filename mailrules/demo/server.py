@@ -7,6 +7,7 @@ showing and trying only: pymap keeps no keywords, has no special-use mailboxes a
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 from argparse import Namespace
@@ -81,6 +82,8 @@ class DemoServer:
         self._thread = threading.Thread(target=self._run, name="demo server", daemon=True)
 
     def __enter__(self) -> Self:
+        # Of clients that leave without waiting for an answer; the worker does.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         self._thread.start()
         try:
             self._in_loop(self._start)
