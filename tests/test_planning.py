@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mailrules.planned import Progress, Selection
 from mailrules.planning import Planner
 from tests.integration.test_trust import count
 from tests.lab.dovecot import PASSWORD, Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import account
 
 FILE = "rules:\n  - {name: file, when: {subject: x}, then: [{flag: $F}, {move: There}]}\n"
@@ -99,7 +99,7 @@ def test_stopped_between_windows(dovecot: Dovecot, user: str, store: Store) -> N
     assert planner.summary.stopped
     assert planner.summary.states == {"done": 8}
     (run,) = planner.summary.runs
-    with sqlite3.connect(store.path) as journal:
+    with opened(store.path) as journal:
         (ended,) = journal.execute("SELECT matched FROM run WHERE id = ? AND ended_at > 0", (run,))
     assert ended == (4,)
     phases(Planner(built, Selection()))

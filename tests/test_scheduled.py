@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from tests.integration.test_schedules import count, create, flags, make_due, schedule_of, watching
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 from tests.lab.proxy import FaultProxy
 
@@ -131,14 +131,14 @@ def test_what_the_process_died_of_is_tried_alone(dovecot: Dovecot, user: str, tm
     text = rules("name: r, schedule: {every: 1h}, when: always, then: [{flag: $R}]")
     with Program(tmp_path, "accounts:\n" + account(dovecot, user) + text) as program:
         program.run("run", "--once")
-        with sqlite3.connect(program.state / "journal.db") as journal:
+        with opened(program.state / "journal.db") as journal:
             journal.execute(
                 "INSERT INTO in_hand SELECT account, name, 'schedule', uidvalidity, ? FROM mailbox",
                 (str(uids[1]),),
             )
         again(program)
         assert all("$R" in f for f in flags(dovecot, user))
-        with sqlite3.connect(program.state / "journal.db") as journal:
+        with opened(program.state / "journal.db") as journal:
             assert journal.execute("SELECT count(*) FROM message WHERE deaths > 0").fetchone() == (0,)
         assert [e["uid"] for e in program.log()] == [uids[0], uids[2], uids[1]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mailrules.adapters.store import Store
 from mailrules.cli.app import main
 from mailrules.state import State
 from tests.json_contract import objects
+from tests.lab.journal import opened
 
 Capture = pytest.CaptureFixture[str]
 NOW = ["--baseline", "now"]
@@ -70,7 +70,7 @@ def test_json(behind: Path, capsys: Capture) -> None:
     """One object, as the schema says; what may have happened is listed."""
     with Store.open(behind, put_back=True) as store:
         (held,) = [e["id"] for e in store.log() if e["state"] == "held"]
-    with sqlite3.connect(behind / "journal.db") as connection:
+    with opened(behind / "journal.db") as connection:
         connection.execute("UPDATE effect SET once = 1, action = 'forward' WHERE id = ?", [held])
     assert main(["resync", "--since", "2h", "--yes", "--json", "--state", str(behind)]) == 0
     (done,) = objects("resync", capsys.readouterr().out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 
 from tests.faults.poisoned import POISON
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 from tests.lab.smtp import SmtpSink
 
@@ -39,7 +39,7 @@ class Poisoned(Program):
         self.worker = None
 
     def journal(self, query: str) -> list[Any]:
-        with sqlite3.connect(f"file:{self.state / 'journal.db'}?mode=ro", uri=True) as connection:
+        with opened(f"file:{self.state / 'journal.db'}?mode=ro", uri=True) as connection:
             return connection.execute(query).fetchall()
 
     def quarantined(self) -> list[tuple[str, int]]:

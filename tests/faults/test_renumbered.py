@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tests.faults.letters import (
     subjects,
 )
 from tests.lab.dovecot import PASSWORD, Dovecot
+from tests.lab.journal import opened
 from tests.lab.model import Box
 from tests.lab.program import Program
 from tests.lab.scripted import FULL as ABLE
@@ -313,7 +313,7 @@ def test_a_number_that_shows_very_late_is_found_by_the_daily_scan(tmp_path: Path
             arrive(server, "late", uid=105)
             program.run("run", "--once")
             assert program.log() == [], "else this shows nothing"
-            with sqlite3.connect(program.state / "journal.db") as journal:
+            with opened(program.state / "journal.db") as journal:
                 journal.execute("UPDATE mailbox SET last_full_scan = last_full_scan - 86400000001")
             program.run("run", "--once")
             assert [e["uid"] for e in program.log()] == [105]
@@ -335,7 +335,7 @@ def test_what_waits_is_still_new_after_a_change(times: int, tmp_path: Path, reco
             mail.received = datetime.now(UTC) - timedelta(hours=3)
             server.script(rb"UID FETCH", b"{tag} OK nothing to say\r\n", times=times)
             program.run("run", "--once", status=None)
-            with sqlite3.connect(program.state / "journal.db") as journal:  # three hours pass
+            with opened(program.state / "journal.db") as journal:  # three hours pass
                 hours = 3 * 3600 * 10**6
                 journal.execute("UPDATE message SET recorded_at = recorded_at - ?", (hours,))
                 journal.execute("UPDATE mailbox SET baseline_at = baseline_at - ?", (2 * hours,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.faults.letters import (
     subjects,
 )
 from tests.lab.dovecot import PASSWORD, Dovecot
+from tests.lab.journal import opened
 from tests.lab.program import Program
 from tests.lab.scripted import ScriptedServer
 
@@ -42,7 +42,7 @@ RULES = """\
 
 def back_up(state: Path, to: Path) -> None:
     """As docs/operations.md says."""
-    with sqlite3.connect(state / "journal.db") as journal:
+    with opened(state / "journal.db") as journal:
         journal.execute("VACUUM INTO ?", [str(to)])
 
 

@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 import shutil
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from mailrules.adapters.store import Store
 from tests.adapters.store.journal_words import at, baseline, decided, forward, move, record
 from tests.lab.disk import SmallDisk, Writes, synced
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 from tests.lab.smtp import Received, SmtpSink
 
@@ -280,7 +280,7 @@ def copied(state: Path, to: Path) -> None:
 
 def states(state: Path) -> dict[int, str]:
     """What a journal says of its effects."""
-    with sqlite3.connect(state / "journal.db") as connection:
+    with opened(state / "journal.db") as connection:
         found = dict(connection.execute("SELECT id, state FROM effect").fetchall())
     connection.close()
     return found

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.test_trust import count, create
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 from tests.lab.smtp import SmtpSink
 
@@ -197,13 +198,12 @@ def test_what_waits_is_sent_when_there_is_room(
 
 def test_the_day_holds_until_resume(dovecot: Dovecot, user: str, smtp_sink: SmtpSink, tmp_path: Path) -> None:
     """When 500 were sent within a day, sending is held: nothing but sending, until `resume ACCOUNT`."""
-    import sqlite3
 
     with sending(dovecot, user, smtp_sink, tmp_path) as program:
         program.run("run", "--once")
         dovecot.append(user, [message(1)])
         program.run("run", "--once")
-        with sqlite3.connect(program.state / "journal.db") as journal:
+        with opened(program.state / "journal.db") as journal:
             journal.execute("UPDATE brake_count SET count = 499 WHERE brake LIKE 'day:%'")
         dovecot.append(user, [message(n) for n in range(2, 5)])
         program.run("run", "--once", status=75)

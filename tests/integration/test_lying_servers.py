@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from mailrules.house import House
 from mailrules.planned import Selection
 from mailrules.planning import Planner
 from tests.lab.dovecot import message
+from tests.lab.journal import opened
 from tests.lab.model import Words, everything, whole_words
 from tests.lab.program import Program
 from tests.lab.scripted import CUT, FULL, ScriptedServer
@@ -144,9 +143,7 @@ def test_a_cut_at_one_set_costs_no_other(tmp_path: Path) -> None:
         seen: list[tuple[dict[str, str], list[str]]] = []
 
         def in_hand() -> list[str]:
-            with closing(
-                sqlite3.connect(f"file:{program.state / 'journal.db'}?mode=ro", uri=True)
-            ) as journal:
+            with opened(f"file:{program.state / 'journal.db'}?mode=ro", uri=True) as journal:
                 return [uids for (uids,) in journal.execute("SELECT uids FROM in_hand ORDER BY uids")]
 
         def cut(session: object, line: bytes) -> object:

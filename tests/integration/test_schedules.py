@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 from tests.lab.proxy import FaultProxy
 
@@ -77,7 +78,7 @@ def test_a_message_that_ages_is_filed_by_the_clock(dovecot: Dovecot, user: str, 
         assert schedule_of(program, "aged")["last"] is not None
         assert program.stop() == 0
         assert [(e["rule"], e["state"]) for e in program.log()] == [("aged", "done")] * 2
-    with sqlite3.connect(tmp_path / "state" / "journal.db") as journal:
+    with opened(tmp_path / "state" / "journal.db") as journal:
         kinds = {
             kind
             for (kind,) in journal.execute("SELECT DISTINCT run.kind FROM effect JOIN run ON run = run.id")

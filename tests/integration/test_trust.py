@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.lab.dovecot import Dovecot, message
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 from tests.lab.scripted import CUT, FULL, ScriptedServer
 from tests.lab.smtp import SmtpSink
@@ -275,12 +275,12 @@ def test_what_is_past_its_commit_point_is_not_sent_again(
         server.box().add(message(1))
         smtp_sink.plan("rcpt", "451 later")
         program.run("run", "--once", status=None)
-        with sqlite3.connect(program.state / "journal.db") as journal:  # as a crash leaves it
+        with opened(program.state / "journal.db") as journal:  # as a crash leaves it
             journal.execute("UPDATE effect SET state = 'commit', next_try = NULL")
         server.script(rb"UID (SEARCH|FETCH)", b"{tag} " + refusal + b"\r\n", times=6)
         for _ in range(8):
             program.run("run", "--once", status=None)
-            with sqlite3.connect(program.state / "journal.db") as journal:
+            with opened(program.state / "journal.db") as journal:
                 journal.execute("UPDATE effect SET next_try = 0 WHERE state = 'later'")
         assert smtp_sink.messages == []
         assert [e["state"] for e in program.log()] == ["unknown"]

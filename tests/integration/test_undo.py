@@ -5,7 +5,6 @@ from __future__ import annotations
 import imaplib
 import json
 import re
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from tests.json_contract import objects
 from tests.lab import gmail
 from tests.lab.dovecot import Dovecot, message
 from tests.lab.gmail import Hoodiecrow
+from tests.lab.journal import opened
 from tests.lab.program import Program, account
 
 RULES = """
@@ -264,7 +264,7 @@ def test_flags_that_were_held(dovecot: Dovecot, user: str, program: Program) -> 
     program.run("pause", "invoices")
     deliver(dovecot, user, "invoice 1")
     program.run("run", "--once")
-    with sqlite3.connect(program.state / "journal.db") as journal:
+    with opened(program.state / "journal.db") as journal:
         journal.execute("UPDATE effect SET created_at = created_at - 3600000000")
     by_hand(dovecot, user, "INBOX", "STORE", "1", "+FLAGS", "(\\Flagged)")
     program.run("resume", "invoices")

@@ -10,12 +10,13 @@ import pytest
 from mailrules.adapters.store import Fenced, Store
 from mailrules.core.retry import next_try
 from mailrules.core.uidset import UidSet
+from tests.lab.journal import opened
 
 from .journal_words import T0, at, baseline, decided, flag, forward, move, record
 
 
 def states(store: Store) -> dict[int, str]:
-    with sqlite3.connect(store.path) as connection:
+    with opened(store.path) as connection:
         return dict(connection.execute("SELECT id, state FROM effect").fetchall())
 
 
@@ -88,7 +89,7 @@ def test_a_failed_template_uses_nothing_up(store: Store) -> None:
 def test_the_database_itself_refuses_a_second_one(store: Store) -> None:
     """Even code that forgets to ask can't write a once-only effect twice."""
     (row,) = record(store, decided(1, forward()))
-    with sqlite3.connect(store.path) as connection, pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+    with opened(store.path) as connection, pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
         columns = [c[1] for c in connection.execute("PRAGMA table_info(effect)") if c[1] != "id"]
         names = ", ".join(columns)
         connection.execute(

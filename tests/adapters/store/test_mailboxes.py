@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailrules.adapters.store import Store
 from mailrules.core.uidset import UidSet
+from tests.lab.journal import opened
 
 from .journal_words import T0, at, baseline, decided, flag, record
 
 
 def ranges(store: Store) -> list[tuple[int, int]]:
-    with sqlite3.connect(store.path) as connection:
+    with opened(store.path) as connection:
         return connection.execute("SELECT low, high FROM judged ORDER BY low").fetchall()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,19 @@ from mailrules.adapters.store import Store, StoreBroken
 from mailrules.adapters.store.database import Database
 from mailrules.adapters.store.migrations import MIGRATIONS, check, migrate
 from mailrules.adapters.store.schema import VERSION
+from tests.lab.journal import opened
 
 DUMPS = Path(__file__).parent
 
 
 def dump(path: Path) -> str:
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql > '' ORDER BY type DESC, name")
         return "".join(f"{sql};\n" for (sql,) in rows if "sqlite_sequence" not in sql)
 
 
 def version(path: Path) -> str:
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         return str(connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()[0])
 
 
@@ -37,7 +37,7 @@ def test_the_schema_is_what_its_version_says(store: Store) -> None:
 def test_each_old_version_becomes_this_one(tmp_path: Path, old: int) -> None:
     """A journal of every older version ends with the same tables as a fresh one."""
     path = tmp_path / "journal.db"
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.executescript((DUMPS / f"schema_v{old}.sql").read_text())
         connection.execute("INSERT INTO meta VALUES ('version', ?), ('instance', 'x')", (str(old),))
     Store.open(tmp_path).close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from mailrules.adapters.store import EffectRow, Store, StoreBroken
 from mailrules.core.uidset import UidSet
+from tests.lab.journal import opened
 
 from .journal_words import at, baseline, decided, flag, forward, move, record
 from .test_generation import copy
@@ -163,5 +163,5 @@ def test_who_had_what_in_hand_is_forgotten(store: Store) -> None:
     with store._database.write() as connection:
         connection.exec_driver_sql("INSERT INTO in_hand VALUES ('work', 'INBOX', 'judge', 7, '1:3')")
     store.resync(since=at(), at=at())
-    with sqlite3.connect(store.path) as connection:
+    with opened(store.path) as connection:
         assert connection.execute("SELECT count(*) FROM in_hand").fetchone() == (0,)
