@@ -144,20 +144,10 @@ def _pasted() -> str:
 
 def try_it(account: Account, *, as_json: bool) -> int:
     """Log in with what is kept now, and say how it went. Raises what the login raises."""
-    from mailrules.adapters.imap.connection import Connection, Login
-    from mailrules.ahead import password_of
+    from mailrules.adapters.imap.connection import Connection
+    from mailrules.ahead import login_of
 
-    connection = Connection(
-        Login(
-            account=account.name,
-            host=account.host,
-            port=account.port,
-            security=account.security,
-            username=account.username,
-            password=password_of(account),
-            oauth=account.auth == "oauth",
-        )
-    )
+    connection = Connection(login_of(account))
     try:
         connection.open()
     finally:
