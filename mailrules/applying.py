@@ -13,6 +13,7 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Acted
+from mailrules.carrying_out import Do
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.errors import PermanentError
 from mailrules.core.evidence import FlagReading, lasting
@@ -20,7 +21,7 @@ from mailrules.holding import Brake
 from mailrules.house import House
 from mailrules.planfile import SavedPlan, Section
 from mailrules.planned import Event, LeftOut, Planned
-from mailrules.planning import Do, Planner
+from mailrules.planning import Planner
 
 
 class Replay(Planner):

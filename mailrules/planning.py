@@ -10,11 +10,9 @@ grow with the mailbox.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
@@ -22,10 +20,11 @@ from mailrules.adapters.imap.facts import in_words as fetch_words
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.search import in_words as search_words
-from mailrules.adapters.store import Decided, EffectRow
+from mailrules.adapters.store import Decided
 from mailrules.adapters.store.assigning import Assignments
 from mailrules.adapters.store.replies import Replies
 from mailrules.assigning import whose_turn
+from mailrules.carrying_out import CarryingOut, Do, same_numbers
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.decision import Decision, explain, rules_for
 from mailrules.core.errors import MailrulesError, PermanentError, TransientError, did_you_mean
@@ -36,7 +35,7 @@ from mailrules.core.uidset import UidSet
 from mailrules.forecast import Forecast
 from mailrules.holding import Brake, Held
 from mailrules.house import House, scheduled_rules
-from mailrules.judging import LEARNED, PIECE, WORTH_A_SEARCH, Judge
+from mailrules.judging import LEARNED, WORTH_A_SEARCH, Judge
 from mailrules.known import Known
 from mailrules.pace import Pace
 from mailrules.planned import (
@@ -51,11 +50,6 @@ from mailrules.planned import (
     Summary,
 )
 
-ONE_BY_ONE = 40
-"""The same where there are scripts or mail to be sent among them."""
-TOGETHER = 1250
-"""Messages recorded, then acted on together: large enough for sets of hundreds, done in a second or so."""
-
 
 class NoSuchName(PermanentError):
     """A rule or account was asked for that the file does not have: a usage error."""
@@ -67,24 +61,7 @@ _ASKED = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Do:
-    """This message is to be acted on now."""
-
-    planned: Planned
-
-
-@dataclass(slots=True)
-class _Acting:
-    """How far a run that acts has come."""
-
-    run: int
-    done: int = 0
-    matched: int = 0
-    states: Counter[str] = field(default_factory=Counter)
-
-
-class Planner:
+class Planner(CarryingOut):
     """Walks accounts and mailboxes. Events come as they happen; `summary` is complete at the end."""
 
     def __init__(
@@ -149,8 +126,6 @@ class Planner:
     failed: MailrulesError | None = None
     _keeps = False
     """Whether what no rule matched is written down: `plan` writes nothing."""
-    _first_run = 0
-    """What `per_run` is counted by: one `apply` is one run, in however many mailboxes."""
 
     def _rules(self, account: str, mailbox: str) -> tuple[Rule, ...]:
         watched = self.house.state(account).watched
@@ -434,15 +409,6 @@ class Planner:
         turns = any(action.key == "assign" for rule in rules for action in rule.then)
         return not turns and not any(fact.kind in LEARNED for fact in facts)
 
-    def _ours(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> list[int]:
-        """Without what kills, and what the running worker is about to judge: what came just now."""
-        deadly = self.house.store.deadly(account, mailbox.name, mailbox.uidvalidity)
-        ours = [uid for uid in uids if uid not in deadly]
-        if self.house.watching and mailbox.name in self.house.state(account).watched:
-            judged = self.house.store.judged(account, mailbox.name)
-            ours = [uid for uid in ours if uid in judged]
-        return ours
-
     def _braked(self, account: str, name: str, brake: Brake) -> bool:
         if not brake.may_trip(to_come=0):
             return False
@@ -451,114 +417,6 @@ class Planner:
             "Nothing was done there; if that is what you want, say --over-brakes."
         )
         return True
-
-    def _judged(self, window: Sequence[Planned]) -> UidSet:
-        """What all the rules have judged now is not new any more; what only some have, still is."""
-        if self.selection.rules:
-            return UidSet()
-        return UidSet(planned.uid for planned in window)
-
-    def _do(
-        self,
-        account: str,
-        connection: Connection,
-        mailbox: Mailbox,
-        found: Iterable[Event | Do],
-        *,
-        total: Callable[[], int],
-        judged: Callable[[], int],
-        braked: Callable[[], bool] = lambda: False,
-        detail: Mapping[str, Any] | None = None,
-    ) -> Iterator[Event]:
-        """Record and perform, some messages at a time. Other events of `found` are handed on.
-
-        `total`: of how many, by what is found so far. `braked`: whether, after all, nothing is to be done.
-        """
-        acting: _Acting | None = None
-        window = _Window()
-        try:
-            for each in found:
-                if not isinstance(each, Do):
-                    yield each
-                    continue
-                acting = acting or self._begin(account, mailbox, detail)
-                if window.add(each.planned):
-                    yield from self._act(acting, account, connection, mailbox, window.take(), total)
-                    if self.summary.stopped:
-                        return
-            if self.summary.stopped or braked():
-                return
-            acting = acting or self._begin(account, mailbox, detail)
-            if window.messages:
-                yield from self._act(acting, account, connection, mailbox, window.take(), total)
-        finally:
-            if acting is not None:
-                self.summary.states.update(acting.states)
-                self.house.store.end_run(
-                    acting.run, at=clock.now(), judged=judged(), matched=acting.matched, detail=detail
-                )
-
-    def _begin(self, account: str, mailbox: Mailbox, detail: Mapping[str, Any] | None) -> _Acting:
-        run = self.house.store.start_run(
-            account=account,
-            mailbox=mailbox.name,
-            kind="apply",
-            rules_hash=self.house.config.text_hash,
-            at=clock.now(),
-            detail=detail,
-        )
-        self._first_run = self._first_run or run
-        self.summary.runs.append(run)
-        return _Acting(run)
-
-    def _act(
-        self,
-        acting: _Acting,
-        account: str,
-        connection: Connection,
-        mailbox: Mailbox,
-        window: Sequence[Planned],
-        total: Callable[[], int],
-    ) -> Iterator[Event]:
-        """Record and perform these, unless it is to stop."""
-        if self._stopping():
-            self.summary.stopped = True
-            return
-        told: list[Event] = []
-        with self.house.lock(account, mailbox.name):
-            selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
-            _same_numbers(selected, mailbox)
-            fit = self._fit(account, selected, window, told)
-            acting.states.update(self._perform(acting.run, account, connection, selected, fit))
-        acting.done += len(window)
-        acting.matched += len(fit)
-        yield from told
-        yield Progress(account, mailbox.name, acting.done, total(), "acting", dict(acting.states))
-
-    def _perform(
-        self, run: int, account: str, connection: Connection, mailbox: Mailbox, window: Sequence[Planned]
-    ) -> Counter[str]:
-        """Gives what became of the effects."""
-        rows: list[EffectRow] = []
-        for piece in (window[at : at + PIECE] for at in range(0, len(window), PIECE)):
-            connection.lane.let_pass()
-            rows += self.house.store.record(
-                run, account, mailbox.name, mailbox.uidvalidity,
-                [Decided(uid=p.uid, identity=p.identity, effects=p.decision.effects) for p in piece],
-                judged=self._judged(piece), high_uid=0, at=clock.now(), again=self.selection.again,
-                together=self._first_run,
-            )  # fmt: skip
-        performer = self.house.performer(account, connection, mailbox)
-        tally = performer.perform([row for row in rows if row.state == "planned"])
-        return Counter(tally.states) + Counter(
-            row.state for row in rows if row.state in ("held", "failed", "would")
-        )
-
-    def _fit(
-        self, account: str, mailbox: Mailbox, window: Sequence[Planned], told: list[Event]
-    ) -> Sequence[Planned]:
-        """Those of a window that are to be acted on: here all, for they were judged a moment ago."""
-        return window
 
 
 def _forecast(house: House) -> Forecast:
@@ -574,39 +432,14 @@ def _forecast(house: House) -> Forecast:
     )
 
 
-@dataclass(slots=True)
-class _Window:
-    """Messages recorded, then acted on together; few where scripts and SMTP take their time, for new mail
-    waits for us."""
-
-    messages: list[Planned] = field(default_factory=list)
-    slow: bool = False
-
-    def add(self, planned: Planned) -> bool:
-        """Whether that makes it full."""
-        self.messages.append(planned)
-        self.slow = self.slow or any(effect.once for effect in planned.decision.effects)
-        return len(self.messages) >= (ONE_BY_ONE if self.slow else TOGETHER)
-
-    def take(self) -> list[Planned]:
-        """What is in it, and it is empty."""
-        messages, self.messages, self.slow = self.messages, [], False
-        return messages
-
-
 def _still(mailbox: Mailbox) -> Mailbox:
     """The mailbox, selected: acting may have selected another one meanwhile."""
     connection = mailbox.connection
     now = connection.current
     if now is None or (now.name, now.examined) != (mailbox.name, mailbox.examined):
         now = connection.select(mailbox.name, read_only=mailbox.examined)
-    _same_numbers(now, mailbox)
+    same_numbers(now, mailbox)
     return now
-
-
-def _same_numbers(selected: Mailbox, mailbox: Mailbox) -> None:
-    if selected.uidvalidity != mailbox.uidvalidity:
-        raise TransientError(f"{mailbox.name} was numbered anew meanwhile. Say it again.")
 
 
 __all__ = ["Compared", "LeftOut", "Look", "Planned", "Planner", "Progress", "Selection", "Summary", "explain"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mailrules import carrying_out, planning
 from mailrules import config as configuration
-from mailrules import planning
 from mailrules.adapters.store import Store
 from mailrules.house import House
 from mailrules.pace import Pace
@@ -33,7 +33,7 @@ class Small(Pace):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is thousands elsewhere is a handful here."""
     monkeypatch.setenv("LAB_PASSWORD", PASSWORD)
-    monkeypatch.setattr(planning, "TOGETHER", 4)
+    monkeypatch.setattr(carrying_out, "TOGETHER", 4)
     monkeypatch.setattr(planning, "Pace", lambda: Small(size=5))
 
 
