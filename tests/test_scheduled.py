@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_schedules import count, create, flags, make_due, schedule_of, watching
+from tests.integration.test_schedules import count, create, flags, make_due, schedule_of
 from tests.lab.dovecot import Dovecot, message
 from tests.lab.journal import opened
 from tests.lab.program import Program, account
@@ -151,7 +151,7 @@ def test_a_paused_rule_is_made_up_for_after_resume(dovecot: Dovecot, user: str, 
         program.run("run", "--once")
         program.run("pause", "r")
         program.start()
-        program.wait_for(lambda: watching(program))
+        program.wait_for(program.watching)
         make_due(program)
         program.run("reload")
         time.sleep(1)
@@ -180,7 +180,7 @@ def test_new_mail_does_not_wait_for_a_scheduled_run(
         program.run("run", "--once")
         make_due(program)
         program.start()
-        program.wait_for(lambda: watching(program) and len(program.log("--state", "done")) > 3)
+        program.wait_for(lambda: program.watching() and len(program.log("--state", "done")) > 3)
         began = time.monotonic()
         dovecot.deliver(user, message(9, subject="fresh"))
         program.wait_for(lambda: count(dovecot, user, "Fresh") == 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -170,13 +169,8 @@ def test_status_tells_who_is_watching(dovecot: Dovecot, user: str, program: Prog
     """`status --json` says that the account is connected and watched, and by which process."""
     with program:
         program.start()
-        program.wait_for(lambda: _watching(program))
+        program.wait_for(program.watching)
         status = program.json("status")[0]
         assert program.worker is not None and status["worker"]["pid"] == program.worker.pid
         assert program.run("status").stdout
         assert program.stop() == 0
-
-
-def _watching(program: Program) -> bool:
-    done = program.run("status", "--json", status=None)
-    return done.returncode == 0 and all(a["watching"] for a in json.loads(done.stdout)["accounts"])

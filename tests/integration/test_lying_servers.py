@@ -181,9 +181,7 @@ def test_a_server_without_idle_is_polled(tmp_path: Path) -> None:
         with program:
             program.start()
             program.wait_for("watched from now on")
-            program.wait_for(
-                lambda: program.json("status")[0]["accounts"][0]["mailboxes"][0]["watching"] is True
-            )
+            program.wait_for(program.watching)
             assert program.stop() == 0
         assert not any(line.upper().startswith(b"IDLE") for line in server.commands)
 

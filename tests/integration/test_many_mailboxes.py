@@ -34,10 +34,8 @@ def test_new_mail_in_any_mailbox(dovecot: Dovecot, user: str, tmp_path: Path, na
         text = "accounts:\n" + account(dovecot, user, mailboxes=names, port=proxy.port) + RULES
         with Program(tmp_path, text) as program:
             program.start()
-            program.wait_for("connected")
             wanted = 1 if names == NAMES else len(names)
-
-            program.wait_for(lambda: program.json("status")[0]["accounts"][0]["watching"], timeout=40)
+            program.wait_for(program.watching, timeout=40)
             time.sleep(2)  # what is looked at for the first time has no new mail
             number = 0
             for name in (*names, *reversed(names)):
@@ -64,8 +62,7 @@ def test_new_mail_is_read_from_the_event(dovecot: Dovecot, user: str, tmp_path: 
         head = "accounts:\n" + account(dovecot, user, mailboxes=("INBOX", "Work"), port=proxy.port)
         with Program(tmp_path, head + RULES) as program:
             program.start()
-            program.wait_for("connected")
-            program.wait_for(lambda: program.json("status")[0]["accounts"][0]["watching"], timeout=40)
+            program.wait_for(program.watching, timeout=40)
             time.sleep(2)  # what is looked at for the first time has no new mail
 
             def come(number: int, place: str, want: int, **fields: str) -> bytes:

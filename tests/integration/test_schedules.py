@@ -50,10 +50,6 @@ def schedule_of(program: Program, rule: str) -> dict[str, Any]:
     return next(r["schedule"] for r in status["rules"] if r["rule"] == rule)
 
 
-def watching(program: Program) -> bool:
-    return '"watching"' in program.run("status", "--json", status=None).stdout
-
-
 AGED = """
 rules:
   - name: aged
@@ -124,7 +120,7 @@ def test_missed_runs_are_made_up_once(dovecot: Dovecot, user: str, tmp_path: Pat
         assert datetime.fromisoformat(told["next"]) - datetime.now(UTC) <= timedelta(days=1)
         assert program.stop() == 0
         program.start()
-        program.wait_for(lambda: watching(program))
+        program.wait_for(program.watching)
         time.sleep(1)
         assert program.stop() == 0
         assert schedule_of(program, "daily")["last"] == told["last"]

@@ -60,13 +60,7 @@ def test_new_mail_is_filed_within_a_second(dovecot: Dovecot, user: str, config: 
     dovecot.append(user, message(1, subject="old invoice"))
     with Program(tmp_path, config) as program:
         program.start()
-        program.wait_for("connected")
-        program.wait_for(
-            lambda: (
-                bool(program.run("status", "--json").stdout)
-                and "watching" in program.run("status", "--json").stdout
-            )
-        )
+        program.wait_for(program.watching)
         began = time.monotonic()
         dovecot.deliver(user, message(2, subject="Your Invoice 42"))
         program.wait_for(lambda: count(dovecot, user, f"Accounting/{time.gmtime().tm_year}") == 1)

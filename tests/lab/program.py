@@ -93,6 +93,19 @@ class Program:
             self.worker.wait(10)
             self.worker = None
 
+    def watching(self) -> bool:
+        """Whether the worker says that it watches every mailbox of every account. Before it has started,
+        the journal knows accounts, but not who watches them."""
+        told = self.run("status", "--json", status=None)
+        if told.returncode != 0:
+            return False
+        status = json.loads(told.stdout)
+        accounts = status["accounts"]
+        return bool(status["worker"] and accounts) and all(
+            account["watching"] and all(mailbox["watching"] for mailbox in account["mailboxes"])
+            for account in accounts
+        )
+
     def said(self) -> str:
         """What the worker has logged so far."""
         return self.output.read_text(errors="replace") if self.output.exists() else ""

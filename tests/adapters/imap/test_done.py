@@ -80,6 +80,10 @@ def test_done_goes_out_with_what_follows(
     connection.done()
     sent.clear()
     connection.close()
+    end = time.monotonic() + 20
+    while not sent:  # nobody waits for the answer to LOGOUT
+        assert time.monotonic() < end
+        time.sleep(0.01)
     assert len(sent) == 1 and sent[0].startswith(b"DONE\r\n") and b"LOGOUT" in sent[0]
 
 
