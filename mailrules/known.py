@@ -69,4 +69,4 @@ class Known:
 
     def all(self, there: Sequence[int]) -> UidSet:
         """What is known now of the messages that are there."""
-        return UidSet([*self.unmatched.part(there)[0], *self.fresh])
+        return UidSet.ascending(self.unmatched.part(there)[0]) | UidSet.ascending(self.fresh)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_text_is_the_shortest_and_comes_back(numbers: set[int]) -> None:
     """The text is IMAP's, with ranges neither overlapping nor adjacent, and parses to the same set."""
     made = UidSet(numbers)
     assert UidSet.parse(str(made)) == made
-    assert all(high + 1 < low for (_, high), (low, _) in zip(made.ranges, made.ranges[1:], strict=False))
+    assert all(high + 1 < low for (_, high), (low, _) in pairwise(made.ranges()))
     assert str(UidSet([1, 2, 3, 5])) == "1:3,5"
 
 
@@ -77,3 +79,9 @@ def test_parting_is_asking_each(those: set[int], uids: set[int]) -> None:
     inside, outside = known.part(asked)
     assert inside == [uid for uid in asked if uid in known]
     assert outside == [uid for uid in asked if uid not in known]
+
+
+def test_a_uid_of_too_many_digits_is_no_uid() -> None:
+    """What no server may send raises ValueError, like anything else that is no set."""
+    with pytest.raises(ValueError, match="64 bits"):
+        UidSet.parse(f"1:{2**64}")

@@ -217,7 +217,7 @@ class Mailbox:
         for chunk in UidSet(uids).chunks(count=100_000, width=SET_WIDTH):
             reply, answered = self._search((b"UID " + str(chunk).encode(),))
             if not reply.ok:
-                answered = [uid for uid in self._fetched_uids(chunk.ranges[0][0], reply) if uid in chunk]
+                answered = [uid for uid in self._fetched_uids(chunk.lowest, reply) if uid in chunk]
             found.update(uid for uid in answered if uid in chunk)
         return found
 
@@ -263,7 +263,7 @@ class Mailbox:
     def _select(self, wanted: Criteria, within: UidSet) -> tuple[Reply, set[int]]:
         uids = str(within)
         if len(uids) > SET_WIDTH // 2:  # one question over the whole span costs less than many
-            uids = f"{within.ranges[0][0]}:{within.highest}"
+            uids = f"{within.lowest}:{within.highest}"
         reply, found = self._search((b"UID " + uids.encode() + b" ", *wanted.parts), charset=wanted.charset)
         return reply, {uid for uid in found if uid in within}
 

@@ -243,8 +243,8 @@ def read_search(untagged: Iterable[Response]) -> list[int]:
 
 def _sane(uids: UidSet) -> bool:
     """Whether a mailbox may have so many: `1:4294967295` takes a server a few bytes, and us all memory."""
-    count = sum(high - low + 1 for low, high in uids.ranges)
-    return count <= MOST_UIDS and all(high <= LARGEST for _, high in uids.ranges)
+    count = sum(high - low + 1 for low, high in uids.ranges())
+    return count <= MOST_UIDS and uids.highest <= LARGEST
 
 
 def read_esearch(untagged: Iterable[Response]) -> UidSet | None:

@@ -215,10 +215,10 @@ def add_ranges(connection: Connection, account: str, name: str, uidvalidity: int
     if not uids:
         return
     here = {"of": account, "called": clean(name), "under": signed(uidvalidity)}
-    near = run(connection, _NEAR, least=uids.ranges[0][0] - 1, most=uids.ranges[-1][1] + 1, **here)
-    old = near.fetchall()
-    new = UidSet.of_ranges([*old, *uids.ranges]).ranges
-    gone, added = set(old) - set(new), set(new) - set(old)
+    near = run(connection, _NEAR, least=uids.lowest - 1, most=uids.highest + 1, **here)
+    old = set(near.fetchall())
+    new = set(UidSet.of_ranges([*old, *uids.ranges()]).ranges())
+    gone, added = old - new, new - old
     execute_many(connection, _RANGE_GONE, [{**here, "first": low} for low, _ in gone])
     execute_many(connection, _RANGE, [{**here, "first": low, "last": high} for low, high in sorted(added)])
 
