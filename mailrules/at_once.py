@@ -106,11 +106,18 @@ class AtOnce:
                 raise trouble[0]
 
     def _write_down(self) -> None:
+        """Raises StoreError, and all that is left may be tried once more; Fenced, and nothing is left."""
+        fenced: Fenced | None = None
         while self._answered:
             done = self._answered[0]
-            with self.store.held(self.endings.account, self.endings.mailbox, done.hand):
-                self.endings.end(done.rows, done.outcomes, hand=done.hand)
+            try:
+                with self.store.held(self.endings.account, self.endings.mailbox, done.hand):
+                    self.endings.end(done.rows, done.outcomes, hand=done.hand)
+            except Fenced as error:  # recovery finds what of it is ours still; it is not to cost the next set
+                fenced = error
             self._answered.remove(done)
+        if fenced is not None:
+            raise fenced
 
     def _proven(self, rows: list[EffectRow]) -> list[EffectRow]:
         """A copy is taken away by an undo only while its original is there; gives those that may be."""
