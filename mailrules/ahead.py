@@ -41,8 +41,14 @@ class Ahead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._begun:
-            self._begun.popitem()[1].close()
+        if not self._begun:
+            return
+        from concurrent.futures import ThreadPoolExecutor  # mostly all have been taken
+
+        # Each may wait for a moment: one by one, servers that hang would add up.
+        with ThreadPoolExecutor(len(self._begun), thread_name_prefix="mailrules-leave") as pool:
+            pool.map(Connection.close, self._begun.values())
+        self._begun.clear()
 
 
 def begun(config: Config, arguments: Mapping[str, Any], *, read_only: bool = False) -> Ahead:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailrules.adapters.imap.connection import GOODBYE
 from mailrules.ahead import Ahead, begun, first_mailbox
 from mailrules.config import Config, parse
 from mailrules.house import House
@@ -22,10 +27,10 @@ def serve() -> Iterator[Serve]:
         yield lambda: stack.enter_context(ScriptedServer())
 
 
-def config(*servers: ScriptedServer, mailboxes: str = "[INBOX]") -> Config:
+def config(*servers: ScriptedServer, mailboxes: str = "[INBOX]", password: str = "{env: P}") -> Config:
     accounts = "".join(
         f"  a{n}: {{host: 127.0.0.1, port: {server.port}, security: none, username: u{n}, "
-        f"password: {{env: P}}, mailboxes: {mailboxes}}}\n"
+        f"password: {password}, mailboxes: {mailboxes}}}\n"
         for n, server in enumerate(servers)
     )
     return parse(
@@ -63,6 +68,25 @@ def test_what_nobody_takes_is_closed(serve: Serve) -> None:
     assert taken.alive
     taken.close()
     assert ahead.take("a0") is None
+
+
+def test_what_hangs_is_left_side_by_side(serve: Serve, tmp_path: Path) -> None:
+    """Where nobody gives the passwords, all are waited for together, and none logs in when one comes."""
+    silent = tmp_path / "password"
+    os.mkfifo(silent, 0o600)
+    server = serve()
+    file = config(*[server] * 8, password=f"{{file: {silent}}}")
+    with Ahead() as ahead:
+        for settings in file.accounts.values():
+            ahead.begin(settings, mailbox=None)
+        start = time.monotonic()
+    assert time.monotonic() - start < 4 * GOODBYE  # one after the other it would be twice that
+    with silent.open("wb") as pipe:
+        pipe.write(b"pw")
+    for thread in threading.enumerate():
+        if thread.name == "mailrules-begin":
+            thread.join(10)
+    assert not server.commands
 
 
 @pytest.mark.parametrize(
