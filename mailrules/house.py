@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mailrules import clock, rules_then
+from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import Store, StoreError, StoreFull, covering, in_words
 from mailrules.ahead import Ahead, login_of
-from mailrules.config import Account, Config
+from mailrules.config import Account, Config, rules_then
 from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.core.rule import Rule, is_glob
 from mailrules.core.ruleset import RuleSet
 from mailrules.core.uidset import UidSet
-from mailrules.effects import WorkerEffects
-from mailrules.errands import Errands
-from mailrules.judging import Judge
-from mailrules.perform import Performer
+from mailrules.judging.judge import Judge
+from mailrules.judging.sources import Sources
+from mailrules.performing.effects import WorkerEffects
+from mailrules.performing.errands import Errands
+from mailrules.performing.perform import Performer
 from mailrules.run import Kind, Run, RunResult, history_of
-from mailrules.sources import Sources
 
 log = logging.getLogger("mailrules.service")
 

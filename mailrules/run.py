@@ -25,16 +25,16 @@ from mailrules import clock
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import JUDGING, Decided, EffectRow, Look, Store, Swept
-from mailrules.assigning import loads_of
-from mailrules.baseline import Baseline
 from mailrules.core.decision import Decision
 from mailrules.core.retry import LONGEST_WAIT, next_try
 from mailrules.core.safe import cut
 from mailrules.core.uidset import UidSet
-from mailrules.endings import Tally
-from mailrules.judging import PIECE, Judge, Judged
-from mailrules.pace import Pace
-from mailrules.perform import Performer
+from mailrules.judging.baseline import Baseline
+from mailrules.judging.judge import PIECE, Judge, Judged
+from mailrules.judging.pace import Pace
+from mailrules.performing.assigning import loads_of
+from mailrules.performing.endings import Tally
+from mailrules.performing.perform import Performer
 
 log = logging.getLogger("mailrules.run")
 

@@ -24,7 +24,6 @@ from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import SCHEDULED, Decided, EffectRow, StoreError
-from mailrules.assigning import loads_of
 from mailrules.core import brakes
 from mailrules.core.decision import Decision, protectors
 from mailrules.core.errors import PermanentError, TransientError
@@ -34,10 +33,11 @@ from mailrules.core.ruleset import RuleSet
 from mailrules.core.search import Everything, usable
 from mailrules.core.timetable import due_time
 from mailrules.core.uidset import UidSet
-from mailrules.errands import MOST_OF_ACCOUNT
 from mailrules.house import House
-from mailrules.judging import PIECE, Judge, Judged
-from mailrules.pace import Pace
+from mailrules.judging.judge import PIECE, Judge, Judged
+from mailrules.judging.pace import Pace
+from mailrules.performing.assigning import loads_of
+from mailrules.performing.errands import MOST_OF_ACCOUNT
 
 log = logging.getLogger("mailrules.schedule")
 

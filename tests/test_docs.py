@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from mailrules import config, testing
+from mailrules import config
 from mailrules.cli.app import COMMANDS, build
 from mailrules.core import actions, conditions
+from mailrules.explaining import testing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -32,7 +32,7 @@ from mailrules.cli.progress import follow
 if TYPE_CHECKING:
     from mailrules.config import Config
     from mailrules.house import House
-    from mailrules.planfile import SavedPlan
+    from mailrules.planning.planfile import SavedPlan
 
 
 def command(
@@ -129,7 +129,7 @@ def _agreed() -> bool:
 
 def _kept(common: Common, config: Config, path: Path, *, yes: bool, over_brakes: bool) -> int:
     """`apply FILE`."""
-    from mailrules.planfile import SavedPlan
+    from mailrules.planning.planfile import SavedPlan
 
     if not path.is_file():
         raise typer.BadParameter(f"there is no file {path}.", param_hint="FILE")
@@ -202,12 +202,12 @@ def _end(common: Common, result: Mapping[str, Any], again: str, *, kept: bool = 
 
 
 def _status(result: Mapping[str, Any]) -> int:
-    from mailrules.serving import exit_status
+    from mailrules.watching.serving import exit_status
 
     return exit_status(result)
 
 
 def _apply(house: House, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    from mailrules.serving import apply
+    from mailrules.watching.serving import apply
 
     return apply(house, arguments)

@@ -73,7 +73,7 @@ def _quiet(common: Common, within: timedelta, config: Config) -> list[Finding]:
     """Rules without hits; the journal is opened to read only."""
     from mailrules import clock
     from mailrules.adapters.store import Store
-    from mailrules.hits import quiet
+    from mailrules.setup.hits import quiet
 
     state = common.locate(config)
     if not state.exists:
@@ -140,7 +140,7 @@ def check(
 
 def _online(config: Config, *, connect: Callable[[str], Connection] | None, probe_search: bool) -> list[Any]:
     from mailrules.house import House
-    from mailrules.online import inspect
+    from mailrules.setup.online import inspect
 
     return inspect(config, connect or House(config, None).connect, probe_search=probe_search)
 

@@ -30,7 +30,7 @@ def _states() -> list[str]:
 
 
 def _providers() -> list[str]:
-    from mailrules.providers import PROVIDERS
+    from mailrules.config.providers import PROVIDERS
 
     return list(PROVIDERS)
 
@@ -75,7 +75,7 @@ def names(kind: str, incomplete: str, *, config: Path | None = None) -> list[str
     A wrong file has names all the same, so its text is read and not judged.
     """
     from mailrules import config as configuration
-    from mailrules import yaml_source
+    from mailrules.config import yaml_source
 
     try:
         data = yaml_source.load(configuration.find(Path(config) if config else None)).data

@@ -15,8 +15,8 @@ from mailrules.cli.output import note
 if TYPE_CHECKING:
     from mailrules.adapters.imap.connection import Connection
     from mailrules.adapters.secret import Secret
-    from mailrules.discovery import Servers
-    from mailrules.starter import Start
+    from mailrules.setup.discovery import Servers
+    from mailrules.setup.starter import Start
 
 FAILED, USAGE = 1, 2
 TRIES = 3
@@ -91,8 +91,9 @@ def ask_servers(
     asking: bool,
 ) -> Servers:
     """Where the mail is: as the flags say, as it was found, or as the person says."""
-    from mailrules import discovery, providers
     from mailrules.adapters.autoconfig import Endpoint
+    from mailrules.config import providers
+    from mailrules.setup import discovery
 
     if security not in (None, "tls", "starttls", "none"):
         refuse(f"--security: '{security}' is not known. Write tls, starttls or none.")
@@ -139,7 +140,7 @@ def _confirm(found: Servers, domain: str, *, asking: bool) -> None:
 
 
 def _check_security(found: Servers) -> None:
-    from mailrules.config_server import is_loopback
+    from mailrules.config.server import is_loopback
 
     if found.imap.security == "none" and not is_loopback(found.imap.host):
         refuse(
@@ -211,9 +212,9 @@ def keep(secret: Secret, value: str, start: Start, place: Path) -> Secret:
 
 def agree(start: Start, secret: Secret, place: Path) -> tuple[Start, Secret]:
     """Have the person get tokens now, if there is a client id to ask with."""
-    from mailrules import providers
     from mailrules.adapters.oauth_grant import Client
     from mailrules.cli.login import obtain
+    from mailrules.config import providers
 
     provider = providers.find(start.provider or "")
     server = provider.oauth if provider is not None else None
@@ -262,7 +263,7 @@ def log_in(
 ) -> tuple[Connection, Start, str | None]:
     """An open connection. A typed password may be mended. Raises what the login raises."""
     from mailrules.adapters.imap.connection import LoginRefused
-    from mailrules.first_look import connect
+    from mailrules.setup.first_look import connect
 
     for attempt in range(1, TRIES + 1):
         connection = connect(start, secret, typed)

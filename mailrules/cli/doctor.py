@@ -11,7 +11,7 @@ from mailrules.cli import output
 from mailrules.cli.options import Common
 
 if TYPE_CHECKING:
-    from mailrules.checkup import Result
+    from mailrules.setup.checkup import Result
 
 TROUBLE = 1
 
@@ -53,8 +53,8 @@ def command(
 
 
 def _results(common: Common, *, online: bool) -> Iterator[Result]:
-    from mailrules import checkup
     from mailrules.core.errors import ConfigError
+    from mailrules.setup import checkup
 
     yield checkup.programs()
     found = None

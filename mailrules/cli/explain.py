@@ -74,7 +74,7 @@ def command(
         if flag or received:
             raise typer.BadParameter("the server says what flags it has and when it arrived.")
         return _on_server(common, config, account, mailbox, uid, message_id, scripts=scripts)
-    from mailrules.offline import explain_bytes
+    from mailrules.explaining.offline import explain_bytes
 
     chosen = _account(config, account)
     moment = _moment(received) if received else None
@@ -122,7 +122,7 @@ def _on_server(
     from contextlib import ExitStack
 
     from mailrules.adapters.store import Store
-    from mailrules.explaining import explain_on_server
+    from mailrules.explaining.explain import explain_on_server
     from mailrules.house import House
 
     if uid is not None and account is None and len(config.accounts) > 1:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mailrules.core.conditions.base import Trace
     from mailrules.core.decision import Decision, RuleOutcome
     from mailrules.core.message import Message
-    from mailrules.explaining import Explained
-    from mailrules.past import Then
+    from mailrules.explaining.explain import Explained
+    from mailrules.explaining.past import Then
 
 _LONGEST_ARGUMENT = 70
 _LONGEST_VALUE = 80

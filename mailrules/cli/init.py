@@ -27,8 +27,8 @@ from mailrules.cli.options import Common
 from mailrules.cli.output import emit, note, say, table
 
 if TYPE_CHECKING:
-    from mailrules.discovery import Servers
-    from mailrules.starter import Start
+    from mailrules.setup.discovery import Servers
+    from mailrules.setup.starter import Start
 
 SHOWN = 12
 """Mailboxes that are listed for people."""
@@ -99,7 +99,7 @@ def command(
 
     Example: mailrules init --address me@example.org --password-command "pass show mail"
     """
-    from mailrules import first_look
+    from mailrules.setup import first_look
 
     given = given_password(
         file=password_file, command=password_command, env=password_env, keyring=password_keyring
@@ -143,8 +143,8 @@ def _account_name(servers: Servers, address: str) -> str:
 
 
 def _start(name: str, address: str, servers: Servers, *, client_id: str) -> Start:
-    from mailrules.config_accounts import _account_name_problem
-    from mailrules.starter import Start
+    from mailrules.config.accounts import _account_name_problem
+    from mailrules.setup.starter import Start
 
     problem = _account_name_problem(name)
     if problem:
@@ -175,7 +175,7 @@ def _show(start: Start, mailboxes: list[dict[str, Any]], messages: int | None) -
 
 
 def _schema(place: Path) -> str:
-    from mailrules.first_look import write_schema
+    from mailrules.setup.first_look import write_schema
 
     try:
         return write_schema(place)
@@ -194,7 +194,7 @@ def _report(
     *,
     logged_in: bool,
 ) -> int:
-    from mailrules.starter import chosen
+    from mailrules.setup.starter import chosen
 
     rules = [pattern.name for pattern in chosen(start)]
     config = "" if place == Path("rules.yaml") else f" --config {shlex.quote(str(place))}"

@@ -78,9 +78,9 @@ def command(
 
 def client_of(account: Account, *, client_id: str | None = None, secret: object = None) -> Client:
     """As whom tokens are asked for. Raises PermanentError that says what is missing."""
-    from mailrules import providers
     from mailrules.adapters.oauth_grant import Client
     from mailrules.adapters.secret import Secret
+    from mailrules.config import providers
     from mailrules.core.errors import PermanentError
 
     said = account.oauth

@@ -84,7 +84,7 @@ class Common:
 
 
 def _configured_state(path: Path) -> str | None:
-    from mailrules import yaml_source
+    from mailrules.config import yaml_source
 
     try:
         data: Any = yaml_source.load(path).data

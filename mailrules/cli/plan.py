@@ -65,7 +65,7 @@ def command(
 
     What does my change change? mailrules plan --against rules.old.yaml
     """
-    from mailrules.serving import exit_status
+    from mailrules.watching.serving import exit_status
 
     config = common.load()
     arguments = selection(rule, mailbox, since, account, scheduled) | {
@@ -79,7 +79,7 @@ def command(
     with ExitStack() as stack:
         file = None
         if save is not None:
-            from mailrules.planfile import new_file
+            from mailrules.planning.planfile import new_file
 
             file = stack.enter_context(new_file(save))
         result = show(
@@ -155,9 +155,9 @@ def plan_events(
         ahead = stack.enter_context(begun(config, arguments, read_only=True))
         # What takes the longest to import, while the server answers.
         from mailrules import clock
-        from mailrules.planfile import PlanWriter
-        from mailrules.planning import Planner
-        from mailrules.serving import as_events, selection_of
+        from mailrules.planning.planfile import PlanWriter
+        from mailrules.planning.planner import Planner
+        from mailrules.watching.serving import as_events, selection_of
 
         chosen = selection_of(arguments)
         writer = None
@@ -182,8 +182,8 @@ def _house(common: Common, config: Config, stack: ExitStack, ahead: Ahead | None
 
 def _difference(common: Common, config: Config, arguments: Mapping[str, Any], against: Path) -> int:
     from mailrules import config as configuration
-    from mailrules.comparing import Comparison
-    from mailrules.serving import as_events, exit_status, selection_of
+    from mailrules.planning.comparing import Comparison
+    from mailrules.watching.serving import as_events, exit_status, selection_of
 
     old = configuration.load(against)
 

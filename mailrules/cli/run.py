@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mailrules.house import House
     from mailrules.once import OnceResult
     from mailrules.scheduled import Outcome
-    from mailrules.service import Service
     from mailrules.state import State
+    from mailrules.watching.service import Service
 
 log = logging.getLogger("mailrules.service")
 
@@ -58,7 +58,7 @@ def command(
         if once:
             return _once(config, state, dry_run=dry_run, json=common.json)
         from mailrules.adapters.store import Store
-        from mailrules.service import Service
+        from mailrules.watching.service import Service
 
         with Store.open(state.directory) as store:
             prepare_process()
@@ -77,9 +77,9 @@ def prepare_process() -> None:
 
 _NEEDED_SOME_DAY = (
     "html", "mailrules.adapters.imap.body", "mailrules.adapters.imap.labelling", "mailrules.adapters.smtp",
-    "mailrules.adapters.webhook", "mailrules.applying", "mailrules.config_lint", "mailrules.config_tests",
+    "mailrules.adapters.webhook", "mailrules.config.lint", "mailrules.config.tests",
     "mailrules.core.html_text", "mailrules.core.template_compile", "mailrules.operations",
-    "mailrules.planfile", "mailrules.undoing",
+    "mailrules.planning.applying", "mailrules.planning.planfile", "mailrules.undoing.undo",
 )  # fmt: skip
 
 
@@ -92,8 +92,8 @@ def import_all() -> None:
 def _watch(service: Service, state: State) -> int:
     from mailrules.control import ControlServer
     from mailrules.core.errors import ConfigError, TransientError
-    from mailrules.notify import Notifier
-    from mailrules.serving import register
+    from mailrules.watching.notify import Notifier
+    from mailrules.watching.serving import register
 
     import_all()
     notify = Notifier()

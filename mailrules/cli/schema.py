@@ -6,7 +6,7 @@ import json
 import sys
 
 from mailrules.cli.options import Common
-from mailrules.schema import file_schema
+from mailrules.config.schema import file_schema
 
 
 def command(common: Common) -> int:

@@ -17,9 +17,9 @@ from mailrules.cli.options import Common
 
 if TYPE_CHECKING:
     from mailrules.config import Config
-    from mailrules.config_tests import RuleTest
+    from mailrules.config.tests import RuleTest
     from mailrules.core.fixture import Fixture
-    from mailrules.testing import Action, Result
+    from mailrules.explaining.testing import Action, Result
 
 EXAMPLE = """\
 tests:
@@ -75,7 +75,7 @@ def command(
     Examples: mailrules test "invoices*"
     mailrules test --capture 4711 --account work
     """
-    from mailrules import testing
+    from mailrules.explaining import testing
 
     config = common.load()
     if capture is not None:
@@ -107,7 +107,8 @@ def _capture(
     common: Common, config: Config, what: str, account: str | None, mailbox: str, target: Path | None
 ) -> int:
     """Print a test of a message, ready to be pasted; say what of it was kept."""
-    from mailrules import capturing, clock
+    from mailrules import clock
+    from mailrules.explaining import capturing
 
     if account is not None and account not in config.accounts:
         known = ", ".join(config.accounts) or "none"
@@ -154,7 +155,7 @@ def _from_server(common: Common, config: Config, uid: int, account: str | None, 
     from contextlib import ExitStack
 
     from mailrules.adapters.store import Store
-    from mailrules.capturing import of_server
+    from mailrules.explaining.capturing import of_server
     from mailrules.house import House
 
     if account is None and len(config.accounts) != 1:

@@ -100,7 +100,7 @@ def _preview(common: Common, config: Config, arguments: Mapping[str, Any]) -> It
     """What it would do, with a look at the mail that is there. Changes nothing."""
     from mailrules.adapters.store import Store
     from mailrules.house import House
-    from mailrules.serving import undoer_of
+    from mailrules.watching.serving import undoer_of
 
     state = common.locate(config)
     if not state.exists:
@@ -110,7 +110,7 @@ def _preview(common: Common, config: Config, arguments: Mapping[str, Any]) -> It
 
 
 def _undo(house: House, arguments: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    from mailrules.serving import undoer_of
+    from mailrules.watching.serving import undoer_of
 
     return undoer_of(house, arguments).undo()
 

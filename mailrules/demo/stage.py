@@ -15,7 +15,7 @@ from mailrules.adapters.store import LogQuery, Store
 from mailrules.config import Config
 from mailrules.demo.sample import RULES, Sample
 from mailrules.demo.server import DemoServer
-from mailrules.service import Service
+from mailrules.watching.service import Service
 
 ACCOUNT = "demo"
 _ACCOUNT = """\

@@ -12,14 +12,15 @@ import pexpect
 import pytest
 from keyring.backends import fail
 
-from mailrules import config, discovery
+from mailrules import config
 from mailrules.adapters import secret
 from mailrules.adapters.autoconfig import Endpoint
 from mailrules.adapters.secret import Secret
 from mailrules.cli.app import main
 from mailrules.cli.conversation import keep
-from mailrules.first_look import SCHEMA
-from mailrules.starter import Start
+from mailrules.setup import discovery
+from mailrules.setup.first_look import SCHEMA
+from mailrules.setup.starter import Start
 from tests.cli.test_login import dovecot_with_oauth
 from tests.json_contract import objects
 from tests.lab.dovecot import PASSWORD, Dovecot
@@ -211,7 +212,8 @@ def test_oauth_in_a_terminal(alone: Path, dovecot_with_oauth: Dovecot) -> None:
             f"""
 import sys
 from dataclasses import replace
-from mailrules import discovery, providers
+from mailrules.config import providers
+from mailrules.setup import discovery
 from mailrules.__main__ import main
 from mailrules.adapters.autoconfig import Endpoint
 server = providers.OAuthServer(

@@ -30,7 +30,7 @@ def test_as_many_files_as_allowed(soft: int, hard: int) -> None:
 LOADED = """
 import re, sys
 from pathlib import Path
-import mailrules.cli.run, mailrules.service, mailrules.serving
+import mailrules.cli.run, mailrules.watching.service, mailrules.watching.serving
 mailrules.cli.run.import_all()
 needed = re.compile(r"^[ \\t]+from (mailrules[\\w.]*) import", re.MULTILINE)
 for name, module in sorted(sys.modules.items()):

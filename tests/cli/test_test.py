@@ -12,7 +12,7 @@ from mailrules import config
 from mailrules.cli.app import main
 from mailrules.core.actions import TABLE as ACTIONS
 from mailrules.core.conditions import TABLE as CONDITIONS
-from mailrules.testing import run
+from mailrules.explaining.testing import run
 from tests.json_contract import objects
 from tests.lab.dovecot import PASSWORD, Dovecot
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mailrules.config.yaml_source import compose
 from mailrules.core import implication
 from mailrules.core.conditions import parse_when
 from mailrules.core.conditions.base import Condition, ParseContext
 from mailrules.core.errors import Report
 from mailrules.core.fixture import Attached, Fixture
 from mailrules.core.message import Message
-from mailrules.yaml_source import compose
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 CONTEXT = ParseContext(

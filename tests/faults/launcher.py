@@ -16,12 +16,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from mailrules import ahead, clock, run, worker
+from mailrules import ahead, clock, run
 from mailrules.__main__ import main
 from mailrules.adapters.imap import connection, idling
 from mailrules.adapters.store import sending
 from mailrules.cli import run as run_command
 from mailrules.core import retry
+from mailrules.watching import worker
 
 MANY = 10**9
 

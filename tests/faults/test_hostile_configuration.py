@@ -1,4 +1,4 @@
-"""T46: files that are broken in ways nobody thought of. The broken files people write: `tests/bad_yaml`."""
+"""T46: files that are broken in ways nobody thought of. Those that people write: `tests/config/bad_yaml`."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mailrules import back_off, login_gate, worker
 from mailrules.adapters.store import Store
-from mailrules.service import Service
+from mailrules.watching import back_off, login_gate, worker
+from mailrules.watching.service import Service
 from tests.faults import hostile
 from tests.faults.conftest import Record
 from tests.lab.ca import LabCA

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from mailrules import discovery
 from mailrules.adapters.autoconfig import Endpoint
+from mailrules.setup import discovery
 
 ADDRESS = "me@example.org"
 

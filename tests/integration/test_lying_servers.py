@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mailrules import config as configuration
-from mailrules import turns
 from mailrules.adapters.store import Store
 from mailrules.house import House
-from mailrules.planned import Selection
-from mailrules.planning import Planner
+from mailrules.performing import turns
+from mailrules.planning.planned import Selection
+from mailrules.planning.planner import Planner
 from tests.lab.dovecot import message
 from tests.lab.journal import opened
 from tests.lab.model import Words, everything, whole_words

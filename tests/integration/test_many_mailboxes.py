@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailrules.adapters.store import Store
-from mailrules.service import MOST_LOST, Service
+from mailrules.watching.service import MOST_LOST, Service
 from tests.faults import hostile
 from tests.integration.test_worker import count
 from tests.lab.dovecot import Dovecot, message
@@ -205,7 +205,7 @@ def test_a_mailbox_that_fails(tmp_path: Path) -> None:
 
 def test_globs_change_what_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mailbox that comes into being is watched over the same connection."""
-    monkeypatch.setattr("mailrules.service.REDISCOVER", 0.0)
+    monkeypatch.setattr("mailrules.watching.service.REDISCOVER", 0.0)
     with ScriptedServer(capability=FULL + " NOTIFY") as server:
         server.box("Box1")
         with service(server, tmp_path, ("INBOX", "Box*")) as found:

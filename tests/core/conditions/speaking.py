@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mailrules import yaml_source
+from mailrules.config import yaml_source
 from mailrules.core.conditions import parse_when
 from mailrules.core.conditions.base import Condition, ParseContext, Trace, Verdict
 from mailrules.core.errors import Problem, Report

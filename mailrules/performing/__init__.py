@@ -1,0 +1,1 @@
+"""What was decided is done: through the journal, in sets, leaving last."""

@@ -1,0 +1,1 @@
+"""`plan` and `apply`: the rules over the mail that is there now."""

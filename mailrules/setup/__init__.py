@@ -1,0 +1,1 @@
+"""`init`, `doctor`, `check`: from an address to a file that is right for its servers."""

@@ -1,0 +1,1 @@
+"""`undo`: what was done is found again, and taken back."""
