@@ -23,6 +23,7 @@ from typing import Any, Self
 from mailrules.core.errors import (
     ConfigError,
     MailrulesError,
+    NoSuchName,
     NotPermitted,
     PermanentError,
     TransientError,
@@ -46,6 +47,7 @@ _KINDS: dict[str, type[MailrulesError]] = {
     "transient": TransientError,
     "permanent": PermanentError,
     "not permitted": NotPermitted,
+    "no such name": NoSuchName,
 }
 
 
@@ -317,7 +319,8 @@ def _send(connection: socket.socket, message: Mapping[str, Any]) -> None:
 def _described(error: MailrulesError) -> dict[str, Any]:
     if isinstance(error, ConfigError):
         return {"kind": "config", "message": str(error), "lines": list(error.lines)}
-    kind = next((k for k in ("not permitted", "transient") if isinstance(error, _KINDS[k])), "permanent")
+    special = ("not permitted", "no such name", "transient")
+    kind = next((k for k in special if isinstance(error, _KINDS[k])), "permanent")
     return {"kind": kind, "message": str(error)}
 
 

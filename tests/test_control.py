@@ -19,7 +19,7 @@ import pytest
 
 from mailrules import control
 from mailrules.control import ControlClient, ControlServer, connect
-from mailrules.core.errors import ConfigError, NotPermitted, PermanentError, TransientError
+from mailrules.core.errors import ConfigError, NoSuchName, NotPermitted, PermanentError, TransientError
 from mailrules.state import State
 
 closed = threading.Event()
@@ -44,6 +44,7 @@ def refuse(arguments: Mapping[str, Any]) -> None:
         "transient": TransientError("not now"),
         "permanent": PermanentError("never"),
         "not permitted": NotPermitted("not you"),
+        "no such name": NoSuchName("no rule 'x'"),
         "bug": ZeroDivisionError("oops"),
     }[arguments["how"]]
 
@@ -121,6 +122,7 @@ def test_events_come_as_they_happen(path: Path) -> None:
         ("transient", TransientError, "not now"),
         ("permanent", PermanentError, "never"),
         ("not permitted", NotPermitted, "not you"),
+        ("no such name", NoSuchName, "no rule 'x'"),
         ("bug", PermanentError, "ZeroDivisionError: oops"),
     ],
 )

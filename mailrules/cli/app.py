@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mailrules.cli.options import Common
-from mailrules.core.errors import ConfigError, MailrulesError, NotPermitted, TransientError
+from mailrules.core.errors import ConfigError, MailrulesError, NoSuchName, NotPermitted, TransientError
 from mailrules.core.safe import safe
 
 FAILED, USAGE, LATER, DENIED, MISCONFIGURED, INTERRUPTED = 1, 2, 75, 77, 78, 130
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISCONFIGURED
     except MailrulesError as error:
         _words([f"mailrules: {error}"])
-        if type(error).__name__ == "NoSuchName":  # of planning.py, which is not imported for this alone
+        if isinstance(error, NoSuchName):
             return USAGE
         if isinstance(error, NotPermitted):
             return DENIED

@@ -6,7 +6,8 @@
     ├── TransientError     may work later: the effect stays in the journal as `later`
     ├── PermanentError     never will: recorded, shown, not tried again
     │   ├── RenderError    a template could not be rendered for this message
-    │   └── NotPermitted   the system does not let us, or somebody else holds the lock
+    │   ├── NotPermitted   the system does not let us, or somebody else holds the lock
+    │   └── NoSuchName     somebody asked for what is not there
     └── ConfigError        the file is wrong; carries every Problem found
     Declined               not a failure: an action leaves this message alone
 
@@ -52,6 +53,10 @@ class Declined(MailrulesError):
 
 class NotPermitted(PermanentError):
     """The system does not let us (file permissions), or another process is in the way: exit status 77."""
+
+
+class NoSuchName(PermanentError):
+    """A rule, an account or an effect was asked for that is not there: a usage error, exit status 2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.adapters.store import Met
 from mailrules.adapters.store.assigning import Assignments
 from mailrules.core.decision import Decision, as_json, explain, rules_explained
-from mailrules.core.errors import PermanentError
+from mailrules.core.errors import NoSuchName, PermanentError
 from mailrules.core.message import Message, header_fact
 from mailrules.core.search import Key
 from mailrules.core.uidset import UidSet
@@ -21,7 +21,6 @@ from mailrules.explaining.past import Retrospect, Then
 from mailrules.house import House
 from mailrules.judging.asking import NotAsking
 from mailrules.performing.assigning import whose_turn
-from mailrules.planning.planner import NoSuchName
 from mailrules.undoing.inverse import History, Place
 
 MESSAGE_ID = header_fact("message-id")

@@ -25,7 +25,7 @@ from mailrules.adapters.store.assigning import Assignments
 from mailrules.adapters.store.replies import Replies
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.decision import Decision, explain, rules_for
-from mailrules.core.errors import MailrulesError, PermanentError, TransientError, did_you_mean
+from mailrules.core.errors import MailrulesError, NoSuchName, PermanentError, TransientError, did_you_mean
 from mailrules.core.message import Fact
 from mailrules.core.rule import Rule
 from mailrules.core.search import Everything, Key
@@ -49,11 +49,6 @@ from mailrules.planning.planned import (
     Selection,
     Summary,
 )
-
-
-class NoSuchName(PermanentError):
-    """A rule or account was asked for that the file does not have: a usage error."""
-
 
 _ASKED = {
     "sightings": "the journal", "written_to": "the Sent mailbox", "answer": "the Sent mailbox",

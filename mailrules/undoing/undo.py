@@ -24,9 +24,8 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.store import EffectRow, LogQuery, Recorded
 from mailrules.core.decision import rules_for
-from mailrules.core.errors import PermanentError, TransientError
+from mailrules.core.errors import NoSuchName, PermanentError, TransientError
 from mailrules.house import House
-from mailrules.planning.planner import NoSuchName
 from mailrules.undoing.inverse import (
     History,
     Place,
