@@ -207,6 +207,7 @@ def status(store: Store, *, live: Live | None = None, names: Names | None = None
             {"target": p.target, "since": timestamp(p.since), "reason": p.reason} for p in store.pauses()
         ],
         "counts": store.counts(),
+        "next_try": timestamp(store.next_try()),
         "held": store.open_log("held"),
         "unknown": store.open_log("unknown"),
         "failed": store.open_log("failed"),

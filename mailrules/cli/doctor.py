@@ -28,9 +28,13 @@ def command(
 
     Example: mailrules doctor --offline
     """
+    from mailrules.setup.checkup import WAITING
+
     failed = 0
+    waits = False
     for result in _results(common, online=not offline):
         failed += not result.ok
+        waits = waits or result.check == WAITING
         if common.json:
             output.emit(
                 {
@@ -47,6 +51,8 @@ def command(
         output.emit({"summary": {"ok": not failed, "failed": failed}})
     elif failed:
         output.say(f"{output.count(failed, 'thing')} to see to.", style="bold")
+    elif waits:
+        output.say("Nothing is wrong here, but not everything is done: mailrules status", style="green")
     else:
         output.say("Nothing is wrong here.", style="green")
     return TROUBLE if failed else 0
@@ -77,6 +83,7 @@ def _results(common: Common, *, online: bool) -> Iterator[Result]:
     if state is not None:
         yield from checkup.state_directory(state)
         yield checkup.journal(state)
+        yield from checkup.waiting(state)
         yield checkup.worker(state)
     if found is not None:
         yield checkup.files(found)

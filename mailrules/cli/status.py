@@ -29,6 +29,7 @@ def command(common: Common) -> int:
     _accounts(status)
     _rules(status)
     _schedules(status)
+    _waiting(status)
     _decisions(status)
     return 0
 
@@ -69,7 +70,7 @@ def _accounts(status: dict[str, Any]) -> None:
                 )
             )
     output.say("")
-    output.table(("account", "mailbox", "state", "last looked", "waiting"), rows)
+    output.table(("account", "mailbox", "state", "last looked", "mail waits"), rows)
     for account in status["accounts"]:
         if account["error"]:
             output.say(f"  {account['account']}: {account['error']}", style="red")
@@ -131,6 +132,24 @@ def _next_run(rule: dict[str, Any]) -> object:
     if rule["paused"]:
         return "paused", "yellow"
     return "at it" if rule["schedule"]["running"] else output.moment(rule["schedule"]["next"])
+
+
+def _waiting(status: dict[str, Any]) -> None:
+    """What goes on by itself, if somebody runs it: no decision is needed, but it is not done either."""
+    counts = status["counts"]
+    states = [state for state in ("later", "planned", "running") if counts.get(state)]
+    if not states:
+        return
+    due = f" (next at {output.moment(status['next_try'])})" if status.get("next_try") else ""
+    words = {"later": f"tried again later{due}", "planned": "planned", "running": "begun"}
+    said = []
+    for number, state in enumerate(states):
+        subject = str(counts[state]) if number else output.count(counts[state], "effect")
+        said.append(f"{subject} {'is' if counts[state] == 1 else 'are'} {words[state]}")
+    output.say("")
+    output.say(f"{', '.join(said)}: mailrules log {' '.join(f'--state {state}' for state in states)}")
+    if status["worker"] is None:
+        output.say("  mailrules run goes on with them.")
 
 
 def _decisions(status: dict[str, Any]) -> None:

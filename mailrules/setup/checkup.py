@@ -36,6 +36,8 @@ SPARE = 64
 """Files that are open besides the connections."""
 LOW = 80 * 2**20
 """Bytes that must be free for the state: what the journal demands (ballast.py), and its ballast."""
+WAITING = "waiting"
+"""The check that is a note: what is not done yet, or waits for a person."""
 _AT_ONCE = 8
 
 
@@ -150,6 +152,21 @@ def journal(state: State) -> Result:
     except MailrulesError as error:
         return Result("journal", False, f"{error}", "See docs/operations.md, State.")
     return Result("journal", True, f"{path} is whole ({path.stat().st_size / 2**20:,.1f} MB)")
+
+
+def waiting(state: State) -> Iterator[Result]:
+    """What the journal has that is not done: no fault, but not well either. Nothing if there is none."""
+    if not state.exists:
+        return
+    try:
+        with Store.open(state.directory, read_only=True) as store:
+            counts = store.counts()
+    except MailrulesError:
+        return  # `journal` says why
+    if counts:
+        each = ", ".join(f"{number:,} {word}" for word, number in sorted(counts.items()))
+        words = f"effects in the journal that are not done: {each}; `mailrules status` says more"
+        yield Result(WAITING, True, words)
 
 
 def worker(state: State) -> Result:

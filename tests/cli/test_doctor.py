@@ -32,6 +32,19 @@ def test_all_is_well(alone: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captu
     ]  # fmt: skip
 
 
+def test_what_is_not_done_is_mentioned(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """It is no fault, but not all is well either."""
+    monkeypatch.setenv("THE_PASSWORD", "hunter2-is-long")
+    Path("rules.yaml").write_text(RULES % "THE_PASSWORD")
+    assert main(["doctor", "--offline", "--state", str(state)]) == 0
+    text = capsys.readouterr().out
+    assert "effects in the journal that are not done: 1 failed, 1 held, 1 planned, 1 unknown" in text
+    assert "Nothing is wrong here, but not everything is done: mailrules status" in text
+    assert main(["doctor", "--offline", "--json", "--state", str(state)]) == 0
+    lines = objects("doctor", capsys.readouterr().out)
+    assert "waiting" in [line.get("check") for line in lines]
+
+
 def test_what_is_wrong_has_a_next_step(alone: Path, capsys: Capture) -> None:
     """1, and an arrow."""
     Path("rules.yaml").write_text(RULES % "NOT_SET_ANYWHERE")

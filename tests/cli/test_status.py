@@ -13,7 +13,7 @@ from mailrules.cli.app import main
 from mailrules.control import ControlServer
 from mailrules.operations import Live, Names
 from mailrules.state import State
-from tests.adapters.store.journal_words import at, baseline
+from tests.adapters.store.journal_words import at, baseline, decided, forward, record
 from tests.json_contract import objects
 from tests.lab.disk import SmallDisk
 
@@ -91,6 +91,30 @@ def test_words_say_what_to_do(state: Path, capsys: Capture) -> None:
         "Failed one\\x1b[31m",
     ):
         assert part in words
+
+
+def test_what_waits_by_itself_is_shown(state: Path, capsys: Capture) -> None:
+    """What is planned and what is tried again later is counted, with when, and with how to see it."""
+    with Store.open(state) as store:
+        (later,) = record(store, decided(15, forward("carol@example.net")))
+        store.advance([later.id], frm="planned", to="later", at=at(), next_try=at(3600))
+    assert status(capsys, state)["next_try"] == "2026-03-01T10:00:00.123456Z"
+    assert main(["status", "--state", str(state)]) == 0
+    said = (
+        "1 effect is tried again later (next at 2026-03-01 10:00:00), 1 is planned: "
+        "mailrules log --state later --state planned\n"
+        "  mailrules run goes on with them.\n"
+    )
+    assert said in capsys.readouterr().out
+
+
+def test_where_nothing_waits(alone: Path, capsys: Capture) -> None:
+    """Nothing is said of what is not there."""
+    with Store.open(alone / "empty") as store:
+        baseline(store, (1, 1))
+    assert status(capsys, alone / "empty")["next_try"] is None
+    assert main(["status", "--state", str(alone / "empty")]) == 0
+    assert "mailrules log" not in capsys.readouterr().out
 
 
 def test_the_next_step_can_be_typed(state: Path, capsys: Capture) -> None:

@@ -80,6 +80,13 @@ class RunLog:
             counted[word] = counted.get(word, 0) + number
         return counted
 
+    def next_try(self) -> datetime | None:
+        """When the first of the effects in state `later` is due."""
+        with self._database.read() as connection:
+            query = select(func.min(effect.c.next_try)).where(OPEN, effect.c.state == "later")
+            found: datetime | None = connection.scalar(query)
+            return found
+
     def held_by_rule(self) -> dict[str, int]:
         """How many effects of each rule are held."""
         with self._database.read() as connection:
