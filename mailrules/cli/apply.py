@@ -142,10 +142,7 @@ def _kept(common: Common, config: Config, path: Path, *, yes: bool, over_brakes:
             if not saved.messages or not _agreed():
                 output.say("Nothing was changed.")
                 return 0
-        if saved.rules_hash != config.text_hash:
-            output.note(
-                "The rules have changed since this plan was made; those that did do nothing.", style="yellow"
-            )
+        _say_changes(saved, config)
         return _do(common, config, file, str(path), over_brakes=over_brakes, again=f"mailrules apply {path}")
 
 
@@ -158,6 +155,22 @@ def _say_plan(saved: SavedPlan, config: Config) -> None:
     found.say()
     made = output.moment(saved.made.isoformat())
     output.say(f"A plan of {made}: {output.count(saved.messages, 'message')}.")
+
+
+def _say_changes(saved: SavedPlan, config: Config) -> None:
+    """Which rules that act in the plan say something else now."""
+    today = {rule.name: rule.revision for rule in config.rules}
+    changes = [
+        f"rule '{name}' {'has changed' if name in today else 'is gone'}"
+        for name, revision in saved.revisions.items()
+        if today.get(name) != revision
+    ]
+    if changes:
+        whose = "its" if len(changes) == 1 else "their"
+        output.note(
+            f"Since this plan was made, {' and '.join(changes)}: {whose} messages are left out.",
+            style="yellow",
+        )
 
 
 def _do(common: Common, config: Config, file: BinaryIO, name: str, *, over_brakes: bool, again: str) -> int:

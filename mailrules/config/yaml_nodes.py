@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -150,3 +151,21 @@ def dump(data: Any) -> str:
     """Plain data as YAML that `parse` reads as the same data."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text.removesuffix("...\n").rstrip(" \n")
+
+
+def without_comments(text: str) -> tuple[str, ...]:
+    """The lines of YAML that say something, without comments."""
+    kept: list[str] = []
+    end = 0
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            start = token.start_mark.index
+            kept += _COMMENT.sub("", text[end:start]), text[start : token.end_mark.index]
+            end = token.end_mark.index
+        kept.append(_COMMENT.sub("", text[end:]))
+    except yaml.YAMLError:
+        kept = [text]
+    return tuple(line.rstrip() for line in "".join(kept).splitlines() if line.strip())
+
+
+_COMMENT = re.compile("#.*")  # between two tokens, where nothing else begins with it

@@ -16,6 +16,7 @@ from typing import Any
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.store import EffectRow, Met, RunRow, timestamp
 from mailrules.config import rules_then
+from mailrules.config.yaml_nodes import without_comments
 from mailrules.core.decision import Decision, Deferred, Needs, RuleOutcome, Situation, explain, rules_for
 from mailrules.core.message import FLAGS, HISTORY, Message, MessageKey
 from mailrules.core.rule import Rule
@@ -253,11 +254,8 @@ def _compared(name: str, revision: str, text: str, now: Rule | None) -> RuleThen
         return RuleThen(name, text, True, "it is not in the file any more")
     if now.revision == revision:
         return RuleThen(name, text, False)
-    if now.text == text:
+    before, today = without_comments(text), without_comments(now.text)
+    if before == today:
         return RuleThen(name, text, True, "a list that it uses has changed since")
-    lines = tuple(
-        line
-        for line in difflib.ndiff(text.splitlines(), now.text.splitlines())
-        if line.startswith(("- ", "+ "))
-    )
+    lines = tuple(line for line in difflib.ndiff(before, today) if line.startswith(("- ", "+ ")))
     return RuleThen(name, text, True, "it has changed since", lines)

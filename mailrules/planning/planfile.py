@@ -164,6 +164,7 @@ class SavedPlan:
         self._file = file
         self.name = name
         self.sections: list[Section] = []
+        self.revisions: dict[str, str] = {}  # of the rules that act in it, by name
         self._check_owner()
         try:
             self._read()
@@ -222,6 +223,7 @@ class SavedPlan:
             last = Section(*place, offset)
             self.sections.append(last)
         last.messages += 1
+        self.revisions |= {effect.rule: effect.revision for effect in planned.decision.effects}
         if planned.leaves:
             last.leaving.append(planned.uid)
         self.messages += 1

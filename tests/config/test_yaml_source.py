@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrules.config import yaml_source
-from mailrules.config.yaml_nodes import dump
+from mailrules.config.yaml_nodes import dump, without_comments
 from mailrules.config.yaml_source import MAX_BYTES, compose, load, parse
 from mailrules.core.errors import ConfigError
 from mailrules.core.values import Plain
@@ -255,3 +255,28 @@ def test_any_yaml(parts: list[str]) -> None:
     if not document.problems and isinstance(document.data, dict):
         for key in document.data:
             document.text_of((key,))
+
+
+def test_a_comment_says_nothing() -> None:
+    """What two texts of a rule say is compared without comments; a `#` in a value is part of the value."""
+    before = """name: order#1   # the first
+# a line of its own
+when: {subject: "ticket #7"}   # quoted
+then:
+  - reply: |
+      # not a comment
+      Thank you.
+  - archive   # here: Archive
+dry_run: true"""
+    assert without_comments(before) == (
+        "name: order#1",
+        'when: {subject: "ticket #7"}',
+        "then:",
+        "  - reply: |",
+        "      # not a comment",
+        "      Thank you.",
+        "  - archive",
+        "dry_run: true",
+    )
+    assert without_comments("when: [") == ("when: [",)
+    assert without_comments('name: "\n# x') == ('name: "', "# x")

@@ -113,3 +113,18 @@ def test_a_brake(dovecot: Dovecot, user: str, program: Program) -> None:
     (seen,) = dovecot.append(user, message(2, subject="Another"), flags="(\\Seen)")
     program.run("run", "--once")
     assert "then" not in explained(program, "--uid", str(seen))
+
+
+def test_only_what_it_says_is_compared(dovecot: Dovecot, user: str, program: Program) -> None:
+    """How a rule has changed is shown without comments, and another comment is no change."""
+    text = program.config.read_text()
+    text = text.replace("then: [{flag: $Note}]", "then: [{flag: $Note}]   # a note\n    dry_run: true")
+    program.config.write_text(text)
+    (uid,) = dovecot.append(user, message(1, subject="A note"))
+    program.run("run", "--once")
+    program.config.write_text(
+        text.replace("    dry_run: true\n", "").replace("name: unread", "name: unread  # !")
+    )
+    said = program.run("explain", "--uid", str(uid)).stdout
+    assert said.count("has changed since") == 1 and "- dry_run: true" in said
+    assert "# a note" not in said and "+ " not in said.partition("it has changed since")[2]
