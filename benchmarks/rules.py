@@ -125,10 +125,7 @@ def for_imapfilter(rules: Sequence[Rule], *, user: str, password: str, port: int
             lines.append(f"r = a.INBOX:{_contains(rule.header, rule.pattern)}")
         else:
             source = f"a.INBOX:{_contains(rule.header, rule.literal)}" if tuned else "a.INBOX"
-            # The pattern sees "Field: value".
-            pattern = rule.pattern.removeprefix("^")
-            anchor = f"^{rule.header}: " if pattern != rule.pattern else ""
-            lines.append(f"r = {source}:match_field('{rule.header}', {_lua('(?i)' + anchor + pattern)})")
+            lines.append(f"r = {source}:match_field('{rule.header}', {_lua('(?i)' + rule.pattern)})")
         lines.append(f"r:move_messages(a.{rule.mailbox})")
     return "\n".join(lines) + "\n"
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.contenders import FLOOR, TUNED, Measured, Runs
 from benchmarks.mails import mails
-from benchmarks.rules import fifty, many
+from benchmarks.rules import fifty, for_imapfilter, many
+from benchmarks.scenarios.bulk import fewer
 from tests.conftest import need_dovecot
 
 ROOT = Path(__file__).parent.parent
@@ -43,3 +45,25 @@ def test_many_rules_are_the_fifty_and_more() -> None:
     rules = many(300)
     assert len({rule.name for rule in rules}) == 300
     assert rules[-50:] == fifty()
+
+
+def test_imapfilter_is_asked_for_the_same_mail() -> None:
+    """Its `match_field` gives a pattern the header's value alone, so an anchor stands where it stands."""
+    for tuned in (True, False):
+        text = for_imapfilter(fifty(), user="u", password="p", port=143, tuned=tuned)
+        assert text.count("match_field(") == 20
+        assert ":match_field('Subject', '(?i)^security review ')" in text
+
+
+def test_a_contender_that_moves_less_is_explained() -> None:
+    """Under a table in which imapfilter moved fewer messages stands how many, and why; else nothing."""
+
+    def runs(theirs: int) -> Runs:
+        both = Runs()
+        for name, moved in ((FLOOR.name, 1000), (TUNED.name, theirs)):
+            both.add(Measured(name, 1, 1, 1, sent=1, received=1, trips=None, rss=1, moved=moved, load=0))
+        return both
+
+    assert fewer(runs(1000)) == fewer(Runs()) == ()
+    (words,) = fewer(runs(999))
+    assert "moves 1 fewer" in words and "encoded" in words
