@@ -103,7 +103,7 @@ class Session(smtplib.SMTP):
         try:
             self.sock = socket.create_connection((server.host, server.port), timeout=server.timeout)
         except OSError as error:
-            raise Broken(f"can't connect to {server.host}:{server.port}: {error}") from None
+            raise Broken(f"can't connect to {server.host}:{server.port}: {error.strerror or error}") from None
         self._keep_alive()
         if server.security == "none" and not _is_loopback(self.sock):
             raise NoTrust(f"{server.host} is not this machine: without TLS nothing is sent to it.")

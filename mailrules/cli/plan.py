@@ -205,8 +205,9 @@ def _difference(common: Common, config: Config, arguments: Mapping[str, Any], ag
         say_troubles(result)
     else:
         summary = result["summary"]
-        differ = output.count(summary["matched"], "message")
-        output.say(f"{differ} of {summary['messages']} would be treated differently.")
+        if result["looked"] or not result["errors"]:
+            differ = output.count(summary["matched"], "message")
+            output.say(f"{differ} of {summary['messages']} would be treated differently.")
         for name, many in sorted(summary["rules"].items()):
             output.say(f"  rule '{name}': matches only in one of them, {output.count(many, 'message')}")
         if result["deferred"]:

@@ -147,7 +147,9 @@ def say_result(result: Mapping[str, Any], *, did: bool, kept: bool = False) -> N
     """The last lines, for people. `kept`: it was a plan that was done, and nothing was judged."""
     summary = result["summary"]
     messages = output.count(summary["messages"], "message")
-    if kept:
+    if result["errors"] and not result["looked"]:
+        pass  # a count of nothing reads like a result
+    elif kept:
         output.say(f"{messages} of the plan, {summary['matched']} acted on.")
     else:
         output.say(f"{messages} looked at, {summary['matched']} matched.")

@@ -21,13 +21,15 @@ def follow(
 ) -> dict[str, Any]:
     """Hand on every event but progress, which becomes a bar on stderr. Returns the result, the last event.
 
-    Its `acting` is how many messages of how many were acted on.
+    Its `acting` is how many messages of how many were acted on, `looked` whether any mailbox was reached.
     """
     result: dict[str, Any] = dict(NOTHING)
     acting: dict[tuple[str, str], tuple[int, int, Mapping[str, int]]] = {}
+    looked = False
     with _bar() as advance:
         try:
             for event in events:
+                looked = looked or "result" not in event
                 if "progress" in event:
                     at = event["progress"]
                     advance(at)
@@ -50,6 +52,7 @@ def follow(
                 for state, many in told.items():
                     states[state] = states.get(state, 0) + many
             result = dict(NOTHING, states=states)
+    result["looked"] = looked
     result["acting"] = (sum(a[0] for a in acting.values()), sum(a[1] for a in acting.values()))
     return result
 

@@ -31,12 +31,20 @@ class MailrulesError(Exception):
 class TransientError(MailrulesError):
     """It may work later (network, SMTP 4yz, exit status 75).
 
-    `retry_after`: seconds the other side asked us to wait, if it did.
+    `retry_after`: seconds the other side asked us to wait, if it did. `step`: what a person can do, a
+    sentence that `str()` ends with.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_after: float | None = None, step: str = "") -> None:
+        super().__init__(f"{message}. {step}" if step else message)
         self.retry_after = retry_after
+        self._step = step
+
+    @property
+    def brief(self) -> str:
+        """Without the step, for who says the same again and again."""
+        # Not kept beside it: secrets are taken out of `args` later.
+        return str(self).removesuffix(f". {self._step}") if self._step else str(self)
 
 
 class PermanentError(MailrulesError):

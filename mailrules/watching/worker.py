@@ -96,6 +96,7 @@ class Watcher:
         self._idling = False
         self._discovered = False
         self._held_up = False  # by the journal
+        self._said = ""  # why it does not connect: the log has it already
         self._leaving = False
         self._assigned: tuple[str, ...] | None = None  # what to watch from the next turn on
         self._next: dict[str, float] = {}  # when each mailbox must be looked at again
@@ -280,6 +281,7 @@ class Watcher:
             release()
         self._gate.succeeded()
         self._back_off.connected()
+        self._said = ""
         self._become("connected")
         self._discovered = False
         return connection
@@ -322,7 +324,9 @@ class Watcher:
         self._go_on()
         wait = self._back_off.failed(error.retry_after)
         self._become("waiting", str(error))
-        log.warning("%s: %s; trying again in %.1f s", self.name, error, wait)
+        words = error.brief if str(error) == self._said else str(error).removesuffix(".")
+        self._said = str(error)
+        log.warning("%s: %s; trying again in %.1f s", self.name, words, wait)
         return Park(None, wait)
 
     def _become(self, state: State, error: str = "") -> None:

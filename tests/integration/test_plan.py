@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -469,3 +470,24 @@ def test_no_means_no(dovecot: Dovecot, user: str, program: Program) -> None:
     for arguments in (["apply"], ["apply", str(path)], ["apply", "--json"]):
         assert "--yes" in program.run(*arguments, status=2).stderr
     assert set(mail(dovecot, user)) == {"invoice"}
+
+
+def test_no_count_where_nothing_was_looked_at(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """Of a server that nobody reaches only the error is said, with what to look at: 0 would be a result."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    program = Program(tmp_path, "accounts:\n" + account(dovecot, user, port=port) + RULES)
+    for command in (("plan",), ("apply", "--yes"), ("plan", "--against", str(program.config))):
+        shown = program.run(*command, status=75)
+        assert shown.stdout == ""
+        assert f"{user}: 127.0.0.1:{port}: can't connect: Connection refused. Check `host`" in shown.stderr
+
+
+def test_an_empty_mailbox_is_counted(dovecot: Dovecot, user: str, program: Program) -> None:
+    """It was looked at, and 0 is what there is; so too where another account fails."""
+    assert program.run("plan").stdout == "0 messages looked at, 0 matched.\n"
+    other = account(dovecot, f"{user}-nobody")
+    program.config.write_text("accounts:\n" + account(dovecot, user) + other + RULES)
+    shown = program.run("plan", status=None)
+    assert f"{user}-nobody: " in shown.stderr
+    assert shown.stdout == "0 messages looked at, 0 matched.\n"

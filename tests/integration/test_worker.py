@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -198,3 +199,18 @@ def test_nothing_is_lost_or_doubled_while_everything_breaks(dovecot: Dovecot, tm
 def _expected(total: int) -> Counter[str]:
     chance = random.Random(7)
     return Counter(chance.choice(["invoice", "hello", "news"]) for _ in range(total))
+
+
+def test_what_to_look_at_is_logged_once(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """A server that nobody reaches: the first line has the next step, each further try is a short one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    rules = "accounts:\n" + account(dovecot, user, port=port) + "rules: []\n"
+    with Program(tmp_path, rules) as program:
+        program.start()
+        program.wait_for(lambda: program.said().count("; trying again in") > 2)
+        first, *others = [line for line in program.said().splitlines() if "trying again in" in line]
+    words = f"127.0.0.1:{port}: can't connect: Connection refused"
+    step = "Check `host`, `port` and `security`: 993 is tls, 143 is starttls"
+    assert f"{words}. {step}; trying again" in first
+    assert all(f"{words}; trying again" in line for line in others)

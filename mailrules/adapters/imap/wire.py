@@ -93,7 +93,7 @@ class Guarded(imaplib.IMAP4):
             if self.dead:
                 raise OSError(self.dead)
         except OSError as error:
-            raise self.lost(f"can't connect: {error.strerror or error}") from None
+            raise self._unreached(error) from None
         try:
             tune(self.sock)
             self._local = is_loopback(self.sock)
@@ -104,7 +104,7 @@ class Guarded(imaplib.IMAP4):
             if self._security == "tls":
                 self.wrap(self._context or default_context())
         except OSError as error:  # the peer is gone already
-            raise self.lost(f"can't connect: {error.strerror or error}") from None
+            raise self._unreached(error) from None
         except BaseException:
             self.sock.close()
             raise
@@ -168,6 +168,20 @@ class Guarded(imaplib.IMAP4):
         if sock is not None:
             sock.close()
         return kind(self.dead)
+
+    def _unreached(self, error: OSError) -> ConnectionLost:
+        """The same before there was a connection: where to, why not, and what to look at."""
+        if self.dead:
+            return self.lost(self.dead)  # aborted
+        self.dead = scrub(f"{self.host}:{self.port}: can't connect: {error.strerror or error}")
+        self.lost(self.dead)
+        if isinstance(error, socket.gaierror):
+            step = "Check `host`, and this machine's network and DNS."
+        elif isinstance(error, ConnectionRefusedError):
+            step = "Check `host`, `port` and `security`: 993 is tls, 143 is starttls."
+        else:
+            step = "Check `host` and `port`, and firewalls on the way."
+        return ConnectionLost(self.dead, step=step)
 
     # -- TLS --------------------------------------------------------------------------------------
     def wrap(self, context: ssl.SSLContext) -> None:

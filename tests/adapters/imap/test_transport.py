@@ -171,11 +171,20 @@ def test_odd_greetings_are_passing(greeting: bytes, scripted: Scripted, connect:
 
 
 def test_nobody_listens(connect: Connect) -> None:
-    """A refused connection is passing."""
+    """A refused connection is passing; where to is said, and what to look at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ConnectionLost, match="can't connect"):
+    with pytest.raises(ConnectionLost) as raised:
         Connection(Login("a", "127.0.0.1", port, "none", "u", lambda: "pw")).open()
+    assert raised.value.brief == f"127.0.0.1:{port}: can't connect: Connection refused"
+    step = "Check `host`, `port` and `security`: 993 is tls, 143 is starttls."
+    assert str(raised.value) == f"{raised.value.brief}. {step}"
+
+
+def test_nobody_has_that_name() -> None:
+    """A name that can't be resolved is another matter than a port that is closed."""
+    with pytest.raises(ConnectionLost, match=r"^nosuchhost\.invalid:993: can't connect: .*DNS\.$"):
+        Connection(Login("a", "nosuchhost.invalid", 993, "tls", "u", lambda: "pw")).open()
 
 
 # -- limits ---------------------------------------------------------------------------------------
