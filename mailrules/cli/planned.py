@@ -23,12 +23,14 @@ class Samples:
     def __init__(self, *, order: Sequence[str] = (), accounts: int = 1) -> None:
         self.counts: Counter[str] = Counter()
         self.dry = 0  # actions that would only be said
+        self.returned = 0  # messages that would leave where they were brought back to
         self.first: dict[str, list[tuple[str, str, list[str], list[str]]]] = defaultdict(list)
         self._order = {name: place for place, name in enumerate(order)}
         self._many = accounts > 1
 
     def add(self, event: Mapping[str, Any]) -> None:
         planned = event["planned"]
+        self.returned += planned.get("returned", False)
         self.dry += sum(bool(action.get("dry_run")) for action in planned["actions"])
         for rule in (r["name"] for r in planned["rules"] if r["matched"] and r["reason"] != "returned"):
             self.counts[rule] += 1
@@ -55,6 +57,13 @@ class Samples:
                     output.line([("      ", None), (trouble, "yellow")])
             if count > SAMPLES:
                 output.line([(f"  … and {count - SAMPLES} more", "dim")])
+        if self.returned:
+            were = "was" if self.returned == 1 else "were"
+            output.say(
+                f"{self.returned} of these {were} put back before, by `undo` or by hand; "
+                "`apply` takes them away again.",
+                style="yellow",
+            )
 
 
 def ways(

@@ -35,6 +35,7 @@ class Planned:
     """One message that some rule matched, and its decision.
 
     `before`: effects that are not in the decision any more, for they were done, or wait, already.
+    `returned`: it would leave, and was brought back before to where it is, by an undo or by a person.
     """
 
     account: str
@@ -44,6 +45,7 @@ class Planned:
     identity: Identity
     decision: Decision
     before: tuple[PlannedEffect, ...] = ()
+    returned: bool = False
 
     @property
     def leaves(self) -> bool:
@@ -57,6 +59,7 @@ class Planned:
             "mailbox": self.mailbox,
             "message_id": self.identity.message_id,
             **as_json(self.decision),
+            **({"returned": True} if self.returned else {}),
         }
 
 

@@ -255,6 +255,7 @@ class Planner(CarryingOut):
         self, account: str, mailbox: Mailbox, found: Mapping[int, tuple[Identity, Decision]]
     ) -> Iterator[Event]:
         """A window's matches, without what was done before; counted."""
+        told: list[Planned] = []
         turns = self._turns.setdefault(account, Assignments(account))
         found = whose_turn(found, store=self.house.journal, mailbox=mailbox, turns=turns)
         done = self._done_before(account, mailbox, found)
@@ -272,7 +273,20 @@ class Planner(CarryingOut):
             planned = Planned(account, mailbox.name, mailbox.uidvalidity, uid, identity, decision, before)
             self.summary.count(planned, exists=exists)
             self.forecast.count(planned)
-            yield planned
+            told.append(planned)
+        returned = self._returned(account, mailbox, told)
+        for planned in told:
+            yield replace(planned, returned=True) if planned.identity.identity in returned else planned
+
+    def _returned(self, account: str, mailbox: Mailbox, told: Sequence[Planned]) -> frozenset[str]:
+        """Of what would leave, what was brought back here before. `apply` acts on it all the same, so that
+        only who looks at a plan is told."""
+        store = self.house.journal
+        if store is None or self._keeps:
+            return frozenset()
+        leaving = [planned.identity.identity for planned in told if planned.leaves]
+        history = store.history(account, mailbox.name, store.known(account, leaving))
+        return frozenset(identity for identity, how in history.items() if how == "returned")
 
     def _exists(self, mailbox: Mailbox, name: str) -> bool:
         """Whether a mailbox was there before what is planned now was begun with."""

@@ -82,6 +82,23 @@ def test_a_kept_plan_is_done_and_nothing_else(dovecot: Dovecot, user: str, progr
     assert {entry["state"] for entry in program.log()} == {"done"}
 
 
+def test_what_was_put_back_is_marked(dovecot: Dovecot, user: str, program: Program) -> None:
+    """`apply` takes away again what an undo or a person put back, so the plan says how much of it that is."""
+    dovecot.append(user, [message(n, subject=f"invoice {n}") for n in range(3)])
+    assert "put back" not in program.run("apply", "--yes").stdout
+    (run,) = {entry["run"] for entry in program.log()}
+    program.run("undo", "--run", str(run), "--yes")
+    dovecot.append(user, message(9, subject="invoice 9"))
+    assert "3 of these were put back before" in program.run("plan").stdout
+    planned = fitting("plan", program.json("plan"))[:-1]
+    assert [one.get("returned", False) for one in planned] == [True, True, True, False]
+    program.run("apply", "--yes")
+    assert len(mail(dovecot, user, "Accounting/2026")) == 4
+    with dovecot.session(user, "Accounting/2026") as client:
+        client.uid("MOVE", "*", "INBOX")
+    assert "1 of these was put back before" in program.run("plan").stdout
+
+
 def test_what_changed_since_is_left_out_and_named(dovecot: Dovecot, user: str, program: Program) -> None:
     """Gone, moved, or with a flag that a condition reads: it is left out; another flag is no matter."""
     dovecot.append(user, [message(n, subject=f"invoice {n}") for n in (1, 2, 3)])  # UIDs 1 to 3
