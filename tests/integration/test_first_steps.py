@@ -23,6 +23,6 @@ def test_the_page_is_what_a_newcomer_sees(stage: Stage) -> None:
     """From `init` to `log`: every screen, in 80 columns, is as the page shows it."""
     found = steps(PAGE.read_text())
     assert [step.command.split()[1] for step in found if step.command.startswith("mailrules")] == [
-        "init", "plan", "apply", "explain", "undo", "log",
+        "init", "plan", "apply", "log", "explain", "undo", "log",
     ]  # fmt: skip
     follow(stage, PAGE)
