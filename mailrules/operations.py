@@ -165,7 +165,8 @@ def perform(name: str, state: State, *, names: Callable[[], Names], **arguments:
 class Live:
     """What only a running worker knows.
 
-    `connections`: one mapping each with account, mailboxes, state, error, since. `worker`: about itself.
+    `connections`: one mapping each with account, mailboxes, missing (of them), state, error, since.
+    `worker`: about itself.
     """
 
     worker: Mapping[str, Any]
@@ -249,6 +250,7 @@ def _account(
     waiting = [t for t in store.troubled("waiting") if t.account == name]
     errors = [c["error"] for c in connections if c.get("error")]
     watched = {m: c for c in connections for m in c.get("mailboxes", ())}
+    missing = {m for c in connections for m in c.get("missing", ())}
     rows = {row.name: row for row in store.mailboxes(name)}
     return {
         "account": name,
@@ -264,7 +266,8 @@ def _account(
                 "mailbox": mailbox,
                 "watching": None
                 if live is None
-                else mailbox in watched and watched[mailbox]["state"] in WATCHING,
+                else mailbox in watched.keys() - missing and watched[mailbox]["state"] in WATCHING,
+                "missing": None if live is None else mailbox in missing,
                 "paused": bool({"*", f"account:{name}", f"mailbox:{name}/{mailbox}"} & paused),
                 "last_sweep": timestamp(rows[mailbox].last_sweep) if mailbox in rows else None,
                 "waiting": sum(t.mailbox == mailbox for t in waiting),

@@ -81,6 +81,8 @@ def _connection(account: dict[str, Any], mailbox: dict[str, Any]) -> tuple[str, 
         return "paused", "yellow"
     if account["connected"] is None:
         return "–", "dim"
+    if mailbox.get("missing"):
+        return "missing", "red"
     if mailbox["watching"]:
         return "watching", "green"
     return ("connected", "yellow") if account["connected"] else ("not connected", "red")

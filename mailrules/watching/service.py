@@ -341,6 +341,7 @@ class Service:
             {
                 "account": name,
                 "mailboxes": list(watcher.mailboxes),
+                "missing": sorted(watcher.missing),
                 "state": watcher.state,
                 "error": watcher.error or None,
                 "since": watcher.since,

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from mailrules import clock
 from mailrules.adapters.imap.connection import Connection, LoginRefused
+from mailrules.adapters.imap.refusals import NoSuchMailbox
 from mailrules.adapters.store import StoreError
 from mailrules.core.errors import PermanentError, TransientError
 from mailrules.watching.back_off import BackOff, journal_again
@@ -101,6 +102,7 @@ class Watcher:
         self._assigned: tuple[str, ...] | None = None  # what to watch from the next turn on
         self._next: dict[str, float] = {}  # when each mailbox must be looked at again
         self._shelved: dict[str, str] = {}  # mailboxes that failed at their last turn, and why
+        self.missing: frozenset[str] = frozenset()  # those that were not there then
 
     # -- the poller's side ----------------------------------------------------------------------
     def wake(self, why: Why) -> Park | None:
@@ -235,6 +237,7 @@ class Watcher:
             self.mailboxes = assigned
             self.name = f"{self.account}/{','.join(assigned)}"
             self._next = {name: at for name, at in self._next.items() if name in assigned}
+            self.missing &= set(assigned)
 
     def _run(self, connection: Connection, name: str, *, idle: bool) -> float:
         """One mailbox's turn; seconds until its next. Where there are several, one that fails must not
@@ -243,7 +246,10 @@ class Watcher:
         try:
             due = self._desk.run(connection, name)
             self._shelved.pop(name, None)
+            self.missing -= {name}
         except (TransientError, PermanentError) as error:
+            if isinstance(error, NoSuchMailbox):
+                self.missing |= {name}
             if len(self.mailboxes) == 1 or not connection.alive:
                 raise
             if isinstance(error, StoreError) or getattr(error, "retry_after", None):

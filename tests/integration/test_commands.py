@@ -174,3 +174,20 @@ def test_status_tells_who_is_watching(dovecot: Dovecot, user: str, program: Prog
         assert program.worker is not None and status["worker"]["pid"] == program.worker.pid
         assert program.run("status").stdout
         assert program.stop() == 0
+
+
+def test_status_tells_what_is_missing(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """A mailbox that the server does not have is not watched, and is said to be missing."""
+    rules = "accounts:\n" + account(dovecot, user, mailboxes=("INBOX", "Nope")) + "rules: []\n"
+    with Program(tmp_path, rules) as program:
+        program.start()
+        program.wait_for("mailbox 'Nope' does not exist")
+        program.wait_for(lambda: program.json("status")[0]["accounts"][0]["watching"])
+        (told,) = program.json("status")[0]["accounts"]
+        assert [(m["mailbox"], m["watching"], m["missing"]) for m in told["mailboxes"]] == [
+            ("INBOX", True, False), ("Nope", False, True),
+        ]  # fmt: skip
+        lines = program.run("status").stdout.splitlines()
+        assert [line.split()[1:3] for line in lines if line.startswith(user)] == [
+            ["INBOX", "watching"], ["Nope", "missing"],
+        ]  # fmt: skip
