@@ -223,6 +223,8 @@ def _report(
         )
         return 0
     say(f"Wrote {place}: account '{start.account}', and the rules {', '.join(rules)}.")
+    if start.schema:
+        say(f"Wrote {place.with_name(start.schema)}: by it, editors complete and check the file.")
     if start.oauth and not logged_in and not start.client_id:
         say("It wants OAuth: write oauth: {client_id: …} into the account first.")
     way, where = start.password

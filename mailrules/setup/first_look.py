@@ -54,7 +54,7 @@ def look(connection: Connection, start: Start) -> tuple[Start, list[dict[str, An
         try:
             found[pattern.name] = len(inbox.search_raw(pattern.search, newest))
         except PermanentError:
-            found[pattern.name] = 0  # it can't search: the order of the table decides
+            continue  # it can't search: the order of the table decides
     mailboxes = [{"name": info.name, "special_use": next(iter(info.special_use), None)} for info in listed]
     start = replace(start, special_use=special_use, found=found, looked_at=min(inbox.exists, NEWEST))
     return start, mailboxes, inbox.exists

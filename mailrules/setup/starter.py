@@ -20,7 +20,8 @@ _SMTP_PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A rule that many people want. `search`: what the server is asked, to see how much mail it concerns.
+    """A rule that many people want. `search`: what the server is asked, to see how much mail it may concern,
+    and `counted`: what that is in words, for it is less than the rule asks.
 
     `needs`: the special use without which it makes no sense; `instead`: what is done where `then`'s
     mailbox is not there.
@@ -28,6 +29,7 @@ class Pattern:
 
     name: str
     search: str
+    counted: str
     why: str
     when: str
     then: str
@@ -39,6 +41,7 @@ PATTERNS = (
     Pattern(
         "newsletters",
         'HEADER List-Id ""',
+        "with a List-Id",
         "Mailing lists and newsletters, each into a mailbox of its own.",
         "{list_id: {exists: true}}",
         "move: Lists/{{ message.list_id }}",
@@ -46,6 +49,7 @@ PATTERNS = (
     Pattern(
         "notices",
         "HEADER Auto-Submitted auto",
+        "with Auto-Submitted: auto-…",
         "What machines have written.",
         "{is_auto: true, flagged: false}",
         "archive",
@@ -54,7 +58,8 @@ PATTERNS = (
     ),
     Pattern(
         "invoices",
-        "OR SUBJECT invoice OR SUBJECT receipt SUBJECT rechnung",
+        "OR SUBJECT invoice OR SUBJECT receipt OR SUBJECT rechnung SUBJECT facture",
+        "with one of these words in the subject, attachment or not",
         "Invoices stand out.",
         "{subject: [invoice, receipt, rechnung, facture], has_attachment: true}",
         "flag: flagged",
@@ -62,6 +67,7 @@ PATTERNS = (
     Pattern(
         "marked as spam",
         "HEADER X-Spam-Flag YES",
+        "with X-Spam-Flag: YES",
         "What the server's own filter has marked and left in the inbox.",
         '{header: {X-Spam-Flag: {is: "YES"}}}',
         "junk",
@@ -74,7 +80,8 @@ PATTERNS = (
 class Start:
     """What is known when the file is written. `password`: (source, argument) as in `password: {…}`.
 
-    `found`: how many of the newest messages each pattern concerns, by its name; {} if nobody has looked.
+    `found`: how many of the newest messages each pattern concerns, by its name; without those that nobody has
+    counted.
     """
 
     account: str
@@ -161,9 +168,9 @@ def _rule(pattern: Pattern, start: Start) -> list[str]:
         else:
             then = pattern.instead
     lines = [f"# {pattern.why}"]
-    if start.looked_at:
-        count = start.found.get(pattern.name, 0)
-        lines.append(f"# Of your newest {start.looked_at} messages it may concern {count}.")
+    if start.looked_at and pattern.name in start.found:
+        count = start.found[pattern.name]
+        lines.append(f"# Among your newest {start.looked_at} messages: {count} {pattern.counted}.")
     return [
         *lines,
         f"- name: {pattern.name}",

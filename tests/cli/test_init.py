@@ -61,7 +61,8 @@ def test_in_a_pipe(alone: Path, dovecot: Dovecot, user: str, capsys: Capture) ->
     assert all(rule.dry_run for rule in found.rules)
     text = Path("rules.yaml").read_text()
     assert text.startswith(f"# yaml-language-server: $schema=./{SCHEMA}\n")
-    assert "Of your newest 3 messages it may concern 3." in text
+    assert "Among your newest 3 messages: 3 with a List-Id." in text
+    assert "Among your newest 3 messages: 0 with one of these words in the subject, attachment or" in text
     assert '"title": "mailrules"' in Path(SCHEMA).read_text()
     assert PASSWORD not in text.split()
     assert main(["plan", "--json"]) == 0
@@ -77,7 +78,8 @@ def test_where_the_password_is(
     Path("pw").chmod(0o600)
     said = ["--password-file", "pw"] if source == "file" else ["--password-command", "cat 'pw'"]
     assert main([*flags(dovecot, user), *said, "--output", "o.yaml"]) == 0
-    assert "Next: mailrules plan --config o.yaml" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Next: mailrules plan --config o.yaml" in told and f"Wrote {SCHEMA}:" in told
     expected = {"file": "password: {file: pw}", "command": 'password: {command: ["cat", "pw"]}'}
     assert expected[source] in Path("o.yaml").read_text()
     assert main(["check", "--online", "--config", "o.yaml"]) == 0
@@ -92,6 +94,7 @@ def test_nothing_is_overwritten(alone: Path, dovecot: Dovecot, user: str, capsys
     assert "there is a rules.yaml already" in capsys.readouterr().err
     assert Path("rules.yaml").read_text() == "mine\n"
     assert main([*arguments, "--overwrite"]) == 0
+    assert SCHEMA not in capsys.readouterr().out
     assert Path("rules.yaml.old").read_text() == "mine\n"
     assert Path(SCHEMA).read_text() == "{}"
     assert "yaml-language-server" not in Path("rules.yaml").read_text()

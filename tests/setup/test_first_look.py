@@ -24,7 +24,7 @@ START = Start(
 def test_it_only_looks(dovecot: Dovecot, user: str) -> None:
     """Mailboxes, their uses, and how much each rule would concern; no message is marked as seen."""
     dovecot.append(user, b"List-Id: <a.example>\r\nSubject: Your invoice\r\n\r\nx\r\n")
-    dovecot.append(user, b"Subject: Hello\r\n\r\nx\r\n")
+    dovecot.append(user, b"Subject: Votre facture\r\n\r\nx\r\n")
     start = Start(
         account="a", address="a@example.org", username=user, password=("env", "X"),
         imap=Endpoint(dovecot.host, dovecot.imap_port, "none"),
@@ -36,7 +36,7 @@ def test_it_only_looks(dovecot: Dovecot, user: str) -> None:
     finally:
         connection.close()
     assert messages == found.looked_at == 2
-    assert found.found == {"newsletters": 1, "notices": 0, "invoices": 1, "marked as spam": 0}
+    assert found.found == {"newsletters": 1, "notices": 0, "invoices": 2, "marked as spam": 0}
     assert found.special_use["\\Junk"] == "Junk"
     assert {"name": "INBOX", "special_use": None} in mailboxes
     with dovecot.session(user, "INBOX") as client:

@@ -68,7 +68,8 @@ def test_the_rules_are_those_that_concern_most() -> None:
         looked_at=20,
     )
     assert [pattern.name for pattern in chosen(start)] == ["newsletters", "notices", "marked as spam"]
-    assert "Of your newest 20 messages it may concern 7." in rules_file(start)
+    assert "Among your newest 20 messages: 7 with X-Spam-Flag: YES." in rules_file(start)
+    assert "Among" not in rules_file(replace(start, found={})), "nobody has counted"
 
 
 def test_editors_find_the_schema() -> None:
