@@ -14,7 +14,7 @@ from mailrules import clock
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
-from mailrules.adapters.store import Store, StoreError, StoreFull, covering, in_words
+from mailrules.adapters.store import EffectRow, Store, StoreError, StoreFull, covering, in_words
 from mailrules.ahead import Ahead, login_of
 from mailrules.config import Account, Config, rules_then
 from mailrules.core.decision import AccountFacts, Situation, concerns, named_mailboxes, rules_for
@@ -347,16 +347,16 @@ class House:
 
     def finish(
         self, account: str, connection: Connection, name: str, *, wait: bool = True, patient: bool = True
-    ) -> None:
-        """Only what an earlier run left over in a mailbox, which need not be watched.
+    ) -> list[EffectRow]:
+        """Only what an earlier run left over in a mailbox, which need not be watched. Gives what is done.
 
         Without `patient` not where somebody is at it: who watches another mailbox does not wait for that.
         """
         lock = self.lock(account, name)
         if not lock.acquire(blocking=patient):
-            return
+            return []
         try:
-            self._run(account, connection, name, "apply" if wait else "new").finish()
+            return self._run(account, connection, name, "apply" if wait else "new").finish()
         finally:
             lock.release()
 

@@ -116,11 +116,14 @@ class Run:
         return self.result
 
     # -- what an earlier run left over --------------------------------------------------------------
-    def finish(self) -> None:
-        """Do what an earlier run left over, and nothing else. A dry run leaves it there."""
+    def finish(self) -> list[EffectRow]:
+        """Do what an earlier run left over, and nothing else. Gives what is done: in a dry run nothing."""
+        left = self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
         self._finish()
         while self._try_suspects(judging=False):
             pass
+        now = self.store.states(row.id for row in left)
+        return [row for row in now.values() if row.state == "done"]
 
     def _finish(self, suspect: int | None = None) -> None:
         """Of one suspect, or of all the others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -26,13 +26,16 @@ from mailrules.cli.plan import (
     selection,
     show,
 )
-from mailrules.cli.planned import LeftOut, Samples, say_result
+from mailrules.cli.planned import LeftOut, Samples, finished_first, say_result
 from mailrules.cli.progress import follow
 
 if TYPE_CHECKING:
     from mailrules.config import Config
     from mailrules.house import House
     from mailrules.planning.planfile import SavedPlan
+
+MOST_RUNS = 3
+"""Runs that are named in how to take them back."""
 
 
 def command(
@@ -78,6 +81,7 @@ def command(
         request = arguments | {"over_brakes": over_brakes}
         events = act(common, config, "apply", request, by=_apply, ahead=True)
         result = show(events, config, json=common.json, did=True, verbose=common.verbose > 0)
+        _say_finished(common, result)
         return _end(common, result, "mailrules apply")
     if _nobody_to_ask(common):
         return 2
@@ -189,29 +193,67 @@ def _do(common: Common, config: Config, file: BinaryIO, name: str, *, over_brake
     if common.json:
         output.emit({"summary": result["summary"]})
         say_troubles(result)
-    else:
-        left.say()
+    finished = _say_finished(common, result)
+    if not common.json:
+        left.say(finished=finished)
     return _end(common, result, again, kept=True)
+
+
+def _say_finished(common: Common, result: Mapping[str, Any]) -> bool:
+    """Say what was left of earlier runs, if anything was, and is finished now."""
+    words = finished_first(result, did=True)
+    if words:
+        (output.note if common.json else output.say)(words)
+    return bool(words)
 
 
 def _end(common: Common, result: Mapping[str, Any], again: str, *, kept: bool = False) -> int:
     """The last words, and the exit status."""
     if not common.json:
         say_result(result, did=True, kept=kept)
+    left = result.get("left") or {}
+    runs = sorted({*left.get("runs", ()), *result["runs"]})
     if result["stopped"]:
-        done, of = result["acting"]
-        output.note(
-            f"Stopped: {done} of {output.count(of, 'message')} acted on. What was begun is in the journal; "
-            f"`{again}` does the rest.",
-            style="yellow",
-        )
+        begun = _begun(result)
+        undo = _undo_of(runs, "what is done") if begun or left.get("messages") else ""
+        does = "the rest" if begun else "it"
+        output.note(f"{_stopped(result)} `{again}` does {does}{undo}.", style="yellow")
         return INTERRUPTED
-    if not common.json and result["states"]:
-        undo = ""
-        if result["states"].get("done") and len(result["runs"]) == 1:
-            undo = f", `mailrules undo --run {result['runs'][0]}` takes them back"
+    if not common.json and (result["states"] or left.get("messages")):
+        undo = _undo_of(runs, "them") if left.get("messages") or result["states"].get("done") else ""
         output.say(f"`mailrules log` has them all{undo}.", style="dim")
     return _status(result)
+
+
+def _undo_of(runs: Sequence[int], what: str) -> str:
+    """How it is taken back, while the runs are few."""
+    if not 0 < len(runs) <= MOST_RUNS:
+        return ""
+    words = " and ".join(f"`mailrules undo --run {run}`" for run in runs)
+    return f", {words} {'takes' if len(runs) == 1 else 'take'} {what} back"
+
+
+def _begun(result: Mapping[str, Any]) -> bool:
+    """Whether anything was. What a worker that does it was left at is known by what it told."""
+    return bool(result["begun"] if "begun" in result else result["runs"])
+
+
+def _stopped(result: Mapping[str, Any]) -> str:
+    """How far it came."""
+    if not _begun(result):
+        return "Stopped: nothing had been begun."
+    done, of = result["acting"]
+    found = f"{output.count(of, 'message')} found"
+    if "begun" not in result:
+        return (
+            f"Stopped: of {found}, {done} were through when the worker last told. It finishes what else "
+            "it has begun, and begins no more."
+        )
+    begun, unfinished = result["begun"], result["unfinished"]
+    return (
+        f"Stopped: of {found}, {begun - unfinished} are through, {unfinished} are begun and not finished, "
+        f"{of - begun} are not begun."
+    )
 
 
 def _status(result: Mapping[str, Any]) -> int:

@@ -122,9 +122,11 @@ class LeftOut:
                 f"      {told['reason']}"
             )
 
-    def say(self) -> None:
+    def say(self, *, finished: bool = False) -> None:
+        """`finished`: what was left of earlier runs has been finished first."""
         if self.done:
-            output.say(f"{output.count(self.done, 'message')} of the plan were done before.")
+            words = "were done so, or before" if finished else "were done before"
+            output.say(f"{output.count(self.done, 'message')} of the plan {words}.")
         if not self.left:
             return
         output.say(
@@ -152,9 +154,29 @@ def say_created(created: Sequence[Sequence[Any]], *, allowed: bool, accounts: in
         output.line([(f"  … and {len(created) - MOST_NEW_MAILBOXES} more", "dim")])
 
 
+def finished_first(result: Mapping[str, Any], *, did: bool) -> str:
+    """What was left of earlier runs and is finished before all else, or ""."""
+    left = result.get("left") or {}
+    if not left.get("messages"):
+        return ""
+    words = f"{output.count(left['messages'], 'message')} left from {of_runs(left['runs'])}"
+    if did:
+        return f"Finished first: {words}."
+    effects = ", ".join(f"{count} {name}" for name, count in sorted(left["effects"].items()))
+    return f"First `apply` finishes {words}: {effects}."
+
+
+def of_runs(runs: Sequence[int]) -> str:
+    """`run 1`, `runs 1, 2 and 4`."""
+    *others, last = map(str, runs)
+    return f"runs {', '.join(others)} and {last}" if others else f"run {last}"
+
+
 def say_result(result: Mapping[str, Any], *, did: bool, kept: bool = False) -> None:
     """The last lines, for people. `kept`: it was a plan that was done, and nothing was judged."""
     summary = result["summary"]
+    if not did and (first := finished_first(result, did=did)):
+        output.say(first)
     messages = output.count(summary["messages"], "message")
     if result["errors"] and not result["looked"]:
         pass  # a count of nothing reads like a result

@@ -11,7 +11,8 @@ from mailrules.core.safe import cut
 
 NOTHING: dict[str, Any] = {
     "summary": {"messages": 0, "matched": 0, "rules": {}, "effects": {}}, "states": {}, "runs": [],
-    "deferred": 0, "braked": [], "brakes": [], "created": [], "errors": [], "passing": False, "stopped": True,
+    "left": {}, "deferred": 0, "braked": [], "brakes": [],
+    "created": [], "errors": [], "passing": False, "stopped": True,
 }  # fmt: skip
 """The result of what was cut off before it gave one."""
 
@@ -26,6 +27,7 @@ def follow(
     result: dict[str, Any] = dict(NOTHING)
     acting: dict[tuple[str, str], tuple[int, int, Mapping[str, int]]] = {}
     looked = False
+    runs: list[int] = []
     with _bar() as advance:
         try:
             for event in events:
@@ -35,6 +37,8 @@ def follow(
                     advance(at)
                     if at["phase"] == "acting":
                         acting[at["account"], at["mailbox"]] = (at["done"], at["total"], at["states"])
+                        if at.get("run") and at["run"] not in runs:
+                            runs.append(at["run"])
                 elif "look" in event:
                     if verbose:
                         look = event["look"]
@@ -51,7 +55,7 @@ def follow(
             for _, _, told in acting.values():
                 for state, many in told.items():
                     states[state] = states.get(state, 0) + many
-            result = dict(NOTHING, states=states)
+            result = dict(NOTHING, states=states, runs=runs)
     result["looked"] = looked
     result["acting"] = (sum(a[0] for a in acting.values()), sum(a[1] for a in acting.values()))
     return result

@@ -59,7 +59,10 @@ class Replay(Planner):
                 self.summary.stopped = True
                 return
             try:
-                self.house.finish(account, connection, section.mailbox)
+                self.summary.left.add(self.house.finish(account, connection, section.mailbox))
+                if self._stopping():
+                    self.summary.stopped = True
+                    return
                 mailbox = connection.select(section.mailbox)
             except PermanentError as error:
                 if not connection.alive:
@@ -93,14 +96,21 @@ class Replay(Planner):
         acted = self.house.store.acted(
             account, mailbox.name, mailbox.uidvalidity, uids, since=self.saved.made
         )
+        finished = self.house.store.finished(
+            account, mailbox.name, mailbox.uidvalidity, uids, since=self.saved.made
+        )
         ours = set(self._ours(account, mailbox, uids))
         there = mailbox.identities([uid for uid in uids if uid not in acted])
         fit: list[Planned] = []
         for planned in window:
             self.summary.messages += 1
             reason = self._why_not(planned, acted.get(planned.uid), there, ours)
+            since = finished.get(planned.uid)
+            through = since is not None and all(map(since.has, _acting(planned)))
+            if since is not None and planned.uid not in acted and (through or planned.uid not in there):
+                reason = f"mailrules finished since what run {since.run} had left of it"
             if reason:
-                known = planned.uid in acted and acted[planned.uid].plan == self.saved.id
+                known = through or (planned.uid in acted and acted[planned.uid].plan == self.saved.id)
                 told.append(_left_out(planned, reason, known=known))
                 continue
             planned = self._now(planned)
@@ -150,6 +160,11 @@ class Replay(Planner):
             return replace(effect, state="would", because="dry run")
         why = self.house.why_paused(planned.account, planned.mailbox, effect.rule)
         return replace(effect, state="held" if why else "planned", because=why)
+
+
+def _acting(planned: Planned) -> list[PlannedEffect]:
+    """What the plan itself does: the rest was done before, or waited in the journal."""
+    return [effect for effect in planned.decision.effects if effect.state in ("planned", "held", "would")]
 
 
 def _left_out(planned: Planned, reason: str, *, known: bool = False) -> LeftOut:

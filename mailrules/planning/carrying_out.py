@@ -116,16 +116,21 @@ class CarryingOut:
         if self._stopping():
             self.summary.stopped = True
             return
+        if not acting.done:  # whoever asked knows then that something is begun
+            yield Progress(account, mailbox.name, 0, total(), "acting", {}, acting.run)
         told: list[Event] = []
         with self.house.lock(account, mailbox.name):
             selected = connection.selected(mailbox.name) or connection.select(mailbox.name)
             same_numbers(selected, mailbox)
             fit = self._fit(account, selected, window, told)
+            self.summary.begun += len(window)
             acting.states.update(self._perform(acting.run, account, connection, selected, fit))
+        if self._stopping() and self.house.store.unfinished_of([acting.run]):
+            self.summary.stopped = True  # in the midst of these
         acting.done += len(window)
         acting.matched += len(fit)
         yield from told
-        yield Progress(account, mailbox.name, acting.done, total(), "acting", dict(acting.states))
+        yield Progress(account, mailbox.name, acting.done, total(), "acting", dict(acting.states), acting.run)
 
     def _perform(
         self, run: int, account: str, connection: Connection, mailbox: Mailbox, window: Sequence[Planned]

@@ -11,6 +11,7 @@ from typing import Any
 from mailrules.adapters.imap.identity import Identity
 from mailrules.core.actions.base import PlannedEffect
 from mailrules.core.decision import Decision, as_json
+from mailrules.performing.leftover import Leftover
 
 MOST_CREATED = 1000
 """New mailboxes that a summary counts one by one: mail may choose names, and must not choose our memory."""
@@ -75,7 +76,9 @@ class Summary:
     runs: list[int] = field(default_factory=list)  # of the run log, that did it
     deferred: int = 0
     braked: list[str] = field(default_factory=list)
+    left: Leftover = field(default_factory=Leftover)  # of earlier runs, finished first
     created: Counter[tuple[str, str]] = field(default_factory=Counter)  # (account, mailbox) -> messages
+    begun: int = 0  # messages that were recorded, or left out, by runs that act
     stopped: bool = False
     errors: list[str] = field(default_factory=list)
 
@@ -125,6 +128,7 @@ class Progress:
     total: int
     phase: str = "judging"
     states: Mapping[str, int] = field(default_factory=dict)  # what became of effects, so far
+    run: int | None = None  # of the run log, that acts
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from mailrules.house import House, scheduled_rules
 from mailrules.judging.judge import LEARNED, WORTH_A_SEARCH, Judge
 from mailrules.judging.pace import Pace
 from mailrules.performing.assigning import whose_turn
+from mailrules.performing.leftover import left_over
 from mailrules.planning.carrying_out import CarryingOut, Do, same_numbers
 from mailrules.planning.forecast import Forecast
 from mailrules.planning.holding import Brake, Held
@@ -113,6 +114,9 @@ class Planner(CarryingOut):
             self.house.discover(account, connection)
             yield from work(account, connection)
         except (TransientError, PermanentError) as error:
+            if self._stopping() and isinstance(error, TransientError):  # cut off for that
+                self.summary.stopped = True
+                return
             self.summary.errors.append(f"{account}: {error}")
             self.failed = error
         finally:
@@ -185,11 +189,13 @@ class Planner(CarryingOut):
         for name in self._mailboxes(account, connection):
             mailbox = connection.select(name, read_only=True)
             there = array("Q", mailbox.uids())
-            leaving = 0
+            leaving, matched = 0, self.summary.matched
             for event in self._survey(account, mailbox, there):
                 leaving += isinstance(event, Planned) and event.leaves
                 yield event
             self.forecast.left(account, name, leaving=leaving, there=len(there))
+            if self.summary.matched > matched and self.house.journal is not None and not self.house.dry_run:
+                self.summary.left.add(left_over(self.house.journal, account, name, mailbox.uidvalidity))
 
     def _survey(self, account: str, mailbox: Mailbox, uids: Sequence[int]) -> Iterator[Event]:
         rules = self._rules(account, mailbox.name)
@@ -372,7 +378,10 @@ class Planner(CarryingOut):
             if self._stopping():
                 self.summary.stopped = True
                 return
-            self.house.finish(account, connection, name)
+            self.summary.left.add(self.house.finish(account, connection, name))
+            if self._stopping():
+                self.summary.stopped = True
+                return
             self._turns.clear()  # those of the mailbox before are in the journal now
             self._replies.clear()
             mailbox = connection.selected(name) or connection.select(name)

@@ -139,11 +139,17 @@ def as_events(
     summary = planner.summary
     if keep is not None and not summary.stopped:
         keep.end(summary)
+    begun = {}
+    if summary.stopped:
+        unfinished = planner.house.store.unfinished_of(summary.runs) if summary.runs else 0
+        begun = {"begun": summary.begun, "unfinished": unfinished}
     yield {
         "result": {
+            **begun,
             "summary": summary.as_json(),
             "states": dict(summary.states),
             "runs": list(summary.runs),
+            "left": summary.left.as_json(),
             "deferred": summary.deferred,
             "braked": summary.braked,
             "brakes": planner.forecast.lines(),
@@ -184,7 +190,7 @@ def _as_event(event: Event) -> dict[str, Any]:
     return {
         "progress": {
             "account": event.account, "mailbox": event.mailbox, "done": event.done, "total": event.total,
-            "phase": event.phase, "states": dict(event.states),
+            "phase": event.phase, "states": dict(event.states), "run": event.run,
         }
     }  # fmt: skip
 

@@ -192,7 +192,8 @@ def test_ctrl_c_stops_and_the_same_plan_goes_on(dovecot: Dovecot, user: str, tmp
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=30)
     assert running.returncode == 130, said
-    assert re.search(r"Stopped: \d+ of 100 messages acted on", said) and f"mailrules apply {path}" in said
+    assert re.search(r"of 100 messages found, \d+ are through, \d+ are begun", said), said
+    assert f"mailrules apply {path}" in said and "`mailrules undo --run 1` takes what is done back" in said
     assert 0 < seen.read_text().count("\n") < 100
     program.run("apply", str(path), "--yes")
     lines = seen.read_text().splitlines()
@@ -219,7 +220,8 @@ def test_ctrl_c_lets_the_worker_finish_the_step(dovecot: Dovecot, user: str, tmp
         program.wait_for(lambda: seen.exists() and seen.read_text().count("\n") > 3)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=30)
-        assert running.returncode == 130 and "Stopped" in said
+        assert running.returncode == 130 and "were through when the worker last told" in said
+        assert re.search(r"`mailrules undo --run \d+` takes what is done back", said)
         program.run("apply", str(path), "--yes")
         lines = seen.read_text().splitlines()
         assert len(lines) == len(set(lines)) == 120

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from mailrules.adapters.store.brakes import DAY, HOUR, counted
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import chunks
+from mailrules.adapters.store.effects import LARGEST_SET, chunks
 from mailrules.adapters.store.mailboxes import is_
-from mailrules.adapters.store.schema import effect, run
+from mailrules.adapters.store.repeats import canonical
+from mailrules.adapters.store.schema import OPEN, effect, run
+
+if TYPE_CHECKING:
+    from mailrules.core.actions.base import PlannedEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,18 @@ class Acted:
 
     run: int
     plan: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run that had left something of a message, and all that is done to the message by now."""
+
+    run: int
+    done: frozenset[tuple[str, str, str]]
+
+    def has(self, planned: PlannedEffect) -> bool:
+        """Whether the rule has done just that."""
+        return (planned.rule, planned.action, canonical(planned.arguments)) in self.done
 
 
 class Earlier:
@@ -52,6 +70,39 @@ class Earlier:
                     if plan is not None or row.uid not in found or found[row.uid].plan is None:
                         found[row.uid] = Acted(row.id, plan)
         return found
+
+    def finished(
+        self, account: str, mailbox: str, uidvalidity: int, uids: Sequence[int], *, since: datetime
+    ) -> dict[int, Finished]:
+        """Of these messages, those for which something was done since that had been recorded before."""
+        place = {"account": account, "mailbox": mailbox, "uidvalidity": uidvalidity}
+        runs: dict[int, int] = {}
+        done: dict[int, set[tuple[str, str, str]]] = defaultdict(set)
+        with self._database.read() as connection:
+            for chunk in chunks(uids):
+                for row in connection.execute(
+                    select(
+                        effect.c.uid, effect.c.run, effect.c.rule, effect.c.action, effect.c.arguments,
+                        effect.c.created_at, effect.c.changed_at,
+                    )
+                    .where(is_(effect, place), effect.c.uid.in_(chunk), effect.c.state == "done")
+                    .order_by(effect.c.id)
+                ):  # fmt: skip
+                    done[row.uid].add((row.rule, row.action, canonical(row.arguments)))
+                    if row.created_at < since <= row.changed_at:
+                        runs[row.uid] = row.run
+        return {uid: Finished(run, frozenset(done[uid])) for uid, run in runs.items()}
+
+    def unfinished_of(self, runs: Sequence[int]) -> int:
+        """How many messages these runs have begun with and are not through with."""
+        waits = effect.c.state.in_(("planned", "intent", "copied", "commit", "later"))
+        open_ = (
+            select(effect.c.run, effect.c.uid)
+            .where(OPEN, waits, effect.c.run.in_(sorted(runs)[-LARGEST_SET:]))
+            .distinct()
+        )
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(open_.subquery())) or 0
 
     def acted_in_hour(self, rule: str, *, now: datetime) -> int:
         """On how many messages a rule with `per_hour` has acted within the last hour."""

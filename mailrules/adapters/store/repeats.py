@@ -33,7 +33,7 @@ def still_to_do(
         between = run(connection, _BETWEEN, least=chunk[0], most=chunk[-1], **here)
         for uid, rule, action, arguments, state in between:
             if uid in wanted and state in states:
-                found.add((uid, rule, action, _canonical(json.loads(arguments))))
+                found.add((uid, rule, action, canonical(json.loads(arguments))))
     return found
 
 
@@ -83,10 +83,10 @@ def what_of(uid: int, planned: PlannedEffect) -> tuple[int, str, str, str] | Non
     """What `still_to_do` would have of it; None for what changes nothing, or has a key of its own."""
     if planned.once or planned.state not in ("planned", "held"):
         return None
-    return uid, planned.rule, planned.action, _canonical(planned.arguments)
+    return uid, planned.rule, planned.action, canonical(planned.arguments)
 
 
-def _canonical(arguments: Mapping[str, Any]) -> str:
+def canonical(arguments: Mapping[str, Any]) -> str:
     return json.dumps(arguments, sort_keys=True)
 
 
