@@ -87,6 +87,7 @@ def _results(common: Common, *, online: bool) -> Iterator[Result]:
         yield checkup.worker(state)
     if found is not None:
         yield checkup.files(found)
+        yield from checkup.scripts(found)
         yield from checkup.accounts(found, online=online)
 
 

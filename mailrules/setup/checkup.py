@@ -6,6 +6,7 @@ import os
 import platform
 import pwd
 import resource
+import shlex
 import shutil
 import socket
 import ssl
@@ -24,7 +25,10 @@ from mailrules.adapters.store import Store
 from mailrules.adapters.store.soundness import unsound, version
 from mailrules.ahead import password_of
 from mailrules.config import Account, Config, Smtp
+from mailrules.core.actions.script import Script
 from mailrules.core.errors import MailrulesError
+from mailrules.core.message import Question
+from mailrules.core.rule import Rule
 from mailrules.house import House
 from mailrules.state import State
 
@@ -193,6 +197,50 @@ def files(found: Config) -> Result:
     return Result(
         "open files", True, f"{'any number' if hard < 0 else f'{hard:,}'} allowed, {needed:,} may be needed"
     )
+
+
+def scripts(found: Config) -> Iterator[Result]:
+    """Whether the programs that rules run stand where the file says. Nothing if no path to one is certain:
+    a bare name is looked for in the PATH of whoever runs the worker, and only they see some directories."""
+    named: dict[Path, list[str]] = {}
+    for rule in found.rules:
+        if rule.enabled:
+            for file in dict.fromkeys(_programs(rule)):
+                named.setdefault(file, []).append(rule.name)
+    well = []
+    for file, rules in named.items():
+        wrong = _not_runnable(file)
+        if wrong is not None:
+            who = f"rule{'' if len(rules) == 1 else 's'} {', '.join(map(repr, rules))}"
+            yield Result("scripts", False, f"{who}: {wrong[0]}", wrong[1])
+        elif os.path.isfile(file):  # noqa: PTH113 - Path's own raises where we may not look
+            well.append(str(file))
+    if well:
+        yield Result("scripts", True, f"can be run: {', '.join(well)}")
+
+
+def _programs(rule: Rule) -> Iterator[Path]:
+    """The paths of the programs that a rule asks and runs."""
+    asked = [fact.argument for fact in rule.when.facts() if isinstance(fact.argument, Question)]
+    for question in sorted(asked):
+        if "/" in question.run[0]:
+            yield Path(question.base or ".", question.run[0]).absolute()
+    for action in rule.then:
+        if isinstance(action, Script) and action.run[0].literal and "/" in action.run[0].source:
+            yield Path(action.base or ".", action.run[0].source).absolute()
+
+
+def _not_runnable(file: Path) -> tuple[str, str] | None:
+    """Why nobody can run it, and what to do; None if somebody can, or we can't know."""
+    try:
+        mode = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no file {file} to run", "Put it there, or mend the rule's `script`."
+    except OSError:
+        return None
+    if not stat.S_ISREG(mode):
+        return f"{file} is no file that can be run", "Mend the rule's `script`."
+    return None if mode & 0o111 else (f"{file} may not be run", f"chmod +x {shlex.quote(str(file))}")
 
 
 def accounts(found: Config, *, online: bool) -> Iterator[Result]:

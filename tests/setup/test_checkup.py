@@ -78,6 +78,40 @@ def test_a_secret_that_is_not_there(dovecot: Dovecot, user: str) -> None:
     assert list(looked_at(loaded(dovecot, user), online=False)) == ["secret"]
 
 
+def test_scripts_that_nobody_can_run(tmp_path: Path) -> None:
+    """What is not there, may not be run or is a directory is named with its rules; names without a path,
+    templates, rules that are off, and what only others may see are not."""
+    (tmp_path / "good.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "good.sh").chmod(0o755)
+    (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
+    rules = f"""
+accounts: {{work: {{host: a.example, username: b, password: {{env: PW}}, vars: {{dir: /x}}}}}}
+rules:
+  - {{name: a, when: always, then: [{{script: [./nope.sh]}}]}}
+  - {{name: b, when: {{script: [./nope.sh]}}, then: [{{script: [./plain.sh]}}]}}
+  - {{name: c, when: always, then: [{{script: [{tmp_path}]}}, {{script: [./good.sh]}}]}}
+  - {{name: d, when: always, then: [{{script: [nosuchprogram]}}, {{script: ["{{{{ vars.dir }}}}/x"]}}]}}
+  - {{name: e, enabled: false, when: always, then: [{{script: [./off.sh]}}]}}
+"""
+    found = config.parse(rules, str(tmp_path / "rules.yaml"), environ={"PW": "x"})
+    results = list(checkup.scripts(found))
+    assert [(result.ok, result.message, result.step) for result in results] == [
+        (False, f"rules 'a', 'b': there is no file {tmp_path}/nope.sh to run",
+         "Put it there, or mend the rule's `script`."),
+        (False, f"rule 'b': {tmp_path}/plain.sh may not be run", f"chmod +x {tmp_path}/plain.sh"),
+        (False, f"rule 'c': {tmp_path} is no file that can be run", "Mend the rule's `script`."),
+        (True, f"can be run: {tmp_path}/good.sh", ""),
+    ]  # fmt: skip
+    (tmp_path / "nope.sh").symlink_to("good.sh")
+    (tmp_path / "plain.sh").chmod(0o700)
+    found = config.parse(
+        rules.replace(f"{{script: [{tmp_path}]}}, ", ""), str(tmp_path / "rules.yaml"), environ={"PW": "x"}
+    )
+    assert [result.ok for result in checkup.scripts(found)] == [True]
+    bare = config.parse("accounts: {}\nrules: []\n", str(tmp_path / "rules.yaml"), environ={})
+    assert list(checkup.scripts(bare)) == []
+
+
 def test_the_state(tmp_path: Path) -> None:
     """There or not, open to others, and what fills its disk."""
     state = State(tmp_path / "state", "--state")
