@@ -77,6 +77,8 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "verbose": (VerboseOption, 0),
 }
 
+_BEHIND = (*(f"--{name}" for name in _COMMON), "-v")
+
 
 METAVARS = {
     "rule": "NAME", "account": "NAME", "mailbox": "NAME", "action": "NAME", "limit": "N", "message_id": "ID",
@@ -98,6 +100,13 @@ COMPLETED = {
 
 class Lazy(TyperGroup):
     """Knows every command by its short help, and imports the one that is called."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        option = args[0].partition("=")[0] if args else ""
+        if option in _BEHIND and not ctx.resilient_parsing:
+            command = next((word for word in args if word in COMMANDS), "COMMAND")
+            ctx.fail(f"{option} goes after the command: mailrules {command} {option} …")
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mailrules.cli import output
 from mailrules.cli.options import Common
+from mailrules.core.errors import did_you_mean
 from mailrules.core.values import parse_duration
+
+if TYPE_CHECKING:
+    from mailrules.adapters.store import Store
 
 POLL = 0.25
 """Seconds between two looks with --follow."""
@@ -105,6 +110,9 @@ def command(
     )
     shown = 0
     with common.open_for_reading() as store:
+        nobody = _nobody_knows(common, store, query.rules)
+        for words in nobody:
+            output.note(words, style="yellow")
         entries = store.follow(query, wait=_wait) if follow else store.log(query)
         lines = Lines(verbose=common.verbose > 0)
         for entry in entries:
@@ -113,9 +121,22 @@ def command(
                 output.emit(entry)
             else:
                 lines.show(entry)
-    if not shown and not common.json:
+    if not shown and not common.json and not nobody:
         output.note("nothing in the log" + (" that fits." if query != LogQuery() else " yet."))
     return 0
+
+
+def _nobody_knows(common: Common, store: Store, rules: Sequence[str]) -> list[str]:
+    """Of the rules that are asked for, what to say of those that neither the file has nor the journal."""
+    names = common.names() if rules else None
+    if names is None or not names.accounts:
+        return []  # a file that can't be read may have them
+    known = names.with_recorded(store)[0]
+    return [
+        f"there is no rule '{name}', neither in the file nor in the log.{did_you_mean(name, known)}"
+        for name in dict.fromkeys(rules)
+        if name not in known
+    ]
 
 
 def _wait() -> bool:

@@ -185,9 +185,12 @@ def _emit_summary(tests: int, failed: int, untouched: Sequence[str]) -> None:
 def _without(config: Config, *, as_json: bool) -> int:
     """There are none: say so, and how one looks."""
     if as_json:
+        output.note(f"There are no tests in {config.path}: nothing was tested.", style="yellow")
         _emit_summary(0, 0, [rule.name for rule in config.rules if rule.enabled])
         return 0
-    output.say(f"There are no tests in {config.path}. One looks like this:")
+    output.say(
+        f"There are no tests in {config.path}: nothing was tested. One looks like this:", style="yellow"
+    )
     for line in ("", *EXAMPLE.splitlines(), ""):
         output.say(line)
     output.say("mailrules test --capture FILE.eml makes one of a message that you have.")

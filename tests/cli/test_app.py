@@ -128,6 +128,8 @@ def test_help_lists_every_command(capsys: Capture) -> None:
     [
         (["lgo"], "Did you mean 'log'?"),
         (["log", "--sinec", "2h"], "--since"),
+        (["--config", "x", "plan"], "--config goes after the command: mailrules plan --config"),
+        (["-v"], "-v goes after the command: mailrules COMMAND -v"),
         (["retry"], "Missing argument"),
         (["retry", "x"], "integer"),
     ],

@@ -71,6 +71,31 @@ def test_an_empty_log_says_so(state: Path, capsys: Capture) -> None:
     assert (captured.out, captured.err) == ("", "nothing in the log that fits.\n")
 
 
+def test_a_rule_that_nobody_knows(state: Path, capsys: Capture) -> None:
+    """It is said, with the name that is near; a rule that only the log has, or the file, is fine."""
+    rules = "rules: [{name: sorting, when: always, then: [keep]}]\n"
+    Path("rules.yaml").write_text(
+        "accounts: {a: {host: imap.example.org, username: b, password: {env: P}}}\n" + rules
+    )
+    log = ["log", "--state", str(state), "--rule"]
+    assert main([*log, "filling"]) == 0
+    said = capsys.readouterr()
+    assert said.err == (
+        "there is no rule 'filling', neither in the file nor in the log. Did you mean 'filing'?\n"
+    )
+    assert main([*log, "forwarding", "--rule", "nosuch", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "there is no rule 'nosuch', neither in the file nor in the log.\n"
+    assert said.out.count("\n") == 1
+    assert main([*log, "sorting"]) == 0
+    assert capsys.readouterr().err == "nothing in the log that fits.\n"
+    assert main([*log, "forwarding"]) == 0
+    assert capsys.readouterr().err == ""
+    Path("rules.yaml").write_text("rules: [\n")
+    assert main([*log, "nosuch"]) == 0
+    assert capsys.readouterr().err == "nothing in the log that fits.\n"
+
+
 def test_no_state_says_where_it_looked(alone: Path, capsys: Capture) -> None:
     """And what makes one."""
     assert main(["log"]) == 1

@@ -87,11 +87,13 @@ def test_none(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(FILE.partition("tests:")[0])
     assert main(["test", "--config", str(file)]) == 0
     out = capsys.readouterr().out
-    assert "There are no tests in" in out
+    assert f"There are no tests in {file}: nothing was tested." in out
     assert "expect: {rules: [invoices]" in out
     assert "\\n" not in out
     assert main(["test", "--config", str(file), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["summary"]["tests"] == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["summary"]["tests"] == 0
+    assert captured.err == f"There are no tests in {file}: nothing was tested.\n"
 
 
 def test_a_sample_that_is_missing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
