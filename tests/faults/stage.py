@@ -240,9 +240,10 @@ class Stage:
         return self._house
 
     def time_passes(self) -> None:
-        """Whatever waits for its next try is due now, and what died lately died long ago."""
+        """Whatever waits for its next try is due now; what died or was sent lately, did so long ago."""
         with self.store._database.write() as connection:
             connection.execute(text("DELETE FROM meta WHERE name = 'found_out'"))
+            connection.execute(text("DELETE FROM brake_count"))  # no more than 20 sends a minute, 500 a day
             connection.execute(text("UPDATE effect SET next_try = 0 WHERE state = 'later'"))
             connection.execute(text("UPDATE message SET next_try = 0 WHERE state = 'waiting'"))
 
