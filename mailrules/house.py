@@ -27,7 +27,7 @@ from mailrules.judging.sources import Sources
 from mailrules.performing.effects import WorkerEffects
 from mailrules.performing.errands import Errands
 from mailrules.performing.perform import Performer
-from mailrules.run import Kind, Run, RunResult, history_of
+from mailrules.run import Kind, Run, RunResult, Which, history_of
 
 log = logging.getLogger("mailrules.service")
 
@@ -346,7 +346,14 @@ class House:
             return self._run(account, connection, name, kind)()
 
     def finish(
-        self, account: str, connection: Connection, name: str, *, wait: bool = True, patient: bool = True
+        self,
+        account: str,
+        connection: Connection,
+        name: str,
+        *,
+        wait: bool = True,
+        patient: bool = True,
+        which: Which | None = None,
     ) -> list[EffectRow]:
         """Only what an earlier run left over in a mailbox, which need not be watched. Gives what is done.
 
@@ -356,7 +363,7 @@ class House:
         if not lock.acquire(blocking=patient):
             return []
         try:
-            return self._run(account, connection, name, "apply" if wait else "new").finish()
+            return self._run(account, connection, name, "apply" if wait else "new").finish(which)
         finally:
             lock.release()
 

@@ -48,6 +48,7 @@ QUEUE = timedelta(seconds=5)
 """After which it is asked again whether it is a suspect's turn."""
 
 Kind = Literal["new", "once", "apply", "schedule"]
+Which = Callable[[EffectRow], bool]
 
 
 @dataclass(slots=True)
@@ -116,16 +117,19 @@ class Run:
         return self.result
 
     # -- what an earlier run left over --------------------------------------------------------------
-    def finish(self) -> list[EffectRow]:
-        """Do what an earlier run left over, and nothing else. Gives what is done: in a dry run nothing."""
+    def finish(self, which: Which | None = None) -> list[EffectRow]:
+        """Do what an earlier run left over, and nothing else. Gives what is done: in a dry run nothing.
+
+        `which`: only of these effects.
+        """
         left = self.store.unfinished(self.account, self.mailbox.name, now=clock.now())
-        self._finish()
-        while self._try_suspects(judging=False):
+        self._finish(which=which)
+        while self._try_suspects(judging=False, which=which):
             pass
         now = self.store.states(row.id for row in left)
         return [row for row in now.values() if row.state == "done"]
 
-    def _finish(self, suspect: int | None = None) -> None:
+    def _finish(self, suspect: int | None = None, which: Which | None = None) -> None:
         """Of one suspect, or of all the others."""
         if self.judge.situation.dry_run:
             return
@@ -136,6 +140,7 @@ class Run:
             for row in self.store.unfinished(self.account, self.mailbox.name, now=clock.now(), uid=suspect)
             if row.uidvalidity == self.mailbox.uidvalidity  # another one's UIDs name other messages
             and row.uid not in others
+            and (which is None or which(row))
         ]
         busy = {row.uid for row in rows if row.id in under_way}  # their other effects wait, too
         rows = [row for row in rows if row.uid not in busy]
@@ -143,10 +148,13 @@ class Run:
             log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
             self.performer.perform(rows)
 
+    def _open(self, uid: int) -> bool:
+        return bool(self.store.unfinished(self.account, self.mailbox.name, now=clock.now(), uid=uid))
+
     def _suspects(self) -> frozenset[int]:
         return self.store.suspects(self.account, self.mailbox.name, self.mailbox.uidvalidity)
 
-    def _try_suspects(self, *, judging: bool = True) -> bool:
+    def _try_suspects(self, *, judging: bool = True, which: Which | None = None) -> bool:
         """What was in hand when the process died, each by itself. Gives whether there is more to try."""
         now, until = clock.now(), clock.timer() + SLICE
         waiting = self.store.deferred(self.account, self.mailbox.name, self.mailbox.uidvalidity)
@@ -167,7 +175,9 @@ class Run:
                     with self.performer.patient():  # its script, too, has ended when the turn ends
                         if uid in unjudged:
                             self._window(run, [uid], high_uid=uid)
-                        self._finish(uid)
+                        self._finish(uid, which)
+                    if which is not None and self._open(uid):
+                        continue  # it has not had its whole turn
                     self.store.acquit(self.account, self.mailbox.name, self.mailbox.uidvalidity, uid)
         return False
 

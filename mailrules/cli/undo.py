@@ -87,7 +87,7 @@ def command(
             output.note("mailrules undo: nobody can be asked here. --yes does it without asking.")
             return 2
         preview = _show(_preview(common, config, arguments), json=False, did=False)
-        if not preview["summary"]["undone"]:
+        if not any(preview["summary"][what] for what in ("undone", "dropped", "begun")):
             return _exit_status(preview)
         if not typer.confirm("Take it back?"):
             output.say("Nothing was changed.")
@@ -165,7 +165,9 @@ def _show(
 def _show_taken(taken: Sequence[Mapping[str, Any]]) -> None:
     """What is taken back, from where to where; and what is not, and why."""
     back = [each for each in taken if each["undo"] is not None]
-    left = [each for each in taken if each["undo"] is None]
+    dropped = [each for each in taken if each["dropped"]]
+    begun = [each for each in taken if each["begun"]]
+    left = [each for each in taken if not (each["undo"] or each["dropped"] or each["begun"])]
     if back and len(back) <= EACH:
         cells = [
             (
@@ -205,7 +207,8 @@ def _show_taken(taken: Sequence[Mapping[str, Any]]) -> None:
         if each["because"]:
             output.say(f"{each['id']}: {each['because']}.", style="yellow")
     if left:
-        output.say("Left as it is:" if back else "Nothing can be taken back:", style="yellow")
+        some = back or dropped or begun
+        output.say("Left as it is:" if some else "Nothing can be taken back:", style="yellow")
     reasons: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for each in left:
         reasons[each["action"], each["because"] or ""].append(each)
@@ -222,8 +225,12 @@ def _say_result(result: Mapping[str, Any], *, did: bool) -> None:
     if not summary["effects"]:
         output.say("Nothing in the log fits: there is nothing to take back.")
         return
-    words = f"{output.count(summary['undone'], 'effect')} {'taken back' if did else 'to take back'}"
-    output.say(f"{words}, {summary['left']} left as they are.")
+    words = [f"{output.count(summary['undone'], 'effect')} {'taken back' if did else 'to take back'}"]
+    if summary["begun"]:
+        words.append(f"{summary['begun']} in the midst: found out and finished first, then taken back")
+    if summary["dropped"]:
+        words.append(f"{summary['dropped']} never begun and {'dropped' if did else 'to be dropped'}")
+    output.say(f"{', '.join(words)}, {summary['left']} left as they are.")
     others = {state: n for state, n in result["states"].items() if state != "done"}
     if others:
         output.say(", ".join(f"{n} {state}" for state, n in sorted(others.items())) + ".", style="yellow")

@@ -30,9 +30,9 @@ _OPEN: Mapping[str, str] = {
     "planned": "it is not done yet",
     "held": "it is held, not done; `mailrules skip {id}` drops it",
     "later": "it is not done yet; `mailrules skip {id}` drops it",
-    "intent": "it is being done now",
-    "copied": "it is being done now",
-    "commit": "it is being done now",
+    "intent": "it is begun and not finished",
+    "copied": "it is begun and not finished",
+    "commit": "it is begun and not finished",
     "unknown": "nobody knows whether it was done",
 }
 _NEVER: Mapping[str, str] = {
@@ -164,6 +164,12 @@ def why_not(row: EffectRow, history: History) -> str:
     if not history.in_force(row):
         return "it does not count any more: what it took back has changed since"
     return ""
+
+
+def to_be_settled(row: EffectRow) -> bool:
+    """Whether an effect was begun, is not finished, and might be taken back if it were."""
+    begun = row.state in ("intent", "copied") or (row.state == "planned" and not row.unbegun)
+    return begun and (row.verb in MOVES or row.verb in OPPOSITE or row.action == "copy")
 
 
 def nothing(row: EffectRow) -> bool:

@@ -22,6 +22,8 @@ class Taking:
     at: Place | None = None
     undo: int | None = None  # the effect that takes it back
     state: str | None = None
+    dropped: bool = False  # it was never begun, and is not begun any more
+    begun: bool = False  # what came of it, or of another on its message, is not known yet
 
     @property
     def row(self) -> EffectRow:
@@ -53,6 +55,8 @@ class Taking:
             "arguments": dict(row.arguments),
             "undo": undo,
             "because": self.because or None,
+            "dropped": self.dropped,
+            "begun": self.begun,
         }
 
 

@@ -6,6 +6,7 @@
     jobs                                one for each message, by the journal (`inverse.py`)
     look                                where each message is now, and its flags (`whereabouts.py`)
     settle                              what is to be done, and why some is left as it is (`settling.py`)
+    drop, finish                        what was never begun is dropped; what was begun is found out first
     store.plan_undo, perform            as all effects: planned → intent → done, in sets, leaving last
 
 Copies go first, while their originals are proven where they are.
@@ -32,6 +33,7 @@ from mailrules.undoing.inverse import (
     nothing,
     place_of,
     put,
+    to_be_settled,
     why_not,
 )
 from mailrules.undoing.settling import Settlement
@@ -139,7 +141,9 @@ class Undoer:
             "summary": {
                 "effects": len(takings),
                 "undone": sum(taking.state in ("would", "done") for taking in takings),
-                "left": sum(not taking.action for taking in takings),
+                "dropped": sum(taking.dropped for taking in takings),
+                "begun": sum(taking.begun for taking in takings),
+                "left": sum(not (taking.action or taking.dropped or taking.begun) for taking in takings),
                 "run": self._run,
             },
             "states": dict(self.states),
@@ -182,7 +186,10 @@ class Undoer:
             connection.open()
             self.house.discover(account, connection)
             if act:
+                self._drop(account, takings)
                 self._finish(account, connection, takings)
+            else:
+                self._foresee(takings)
             jobs, history = self._jobs(account, takings, labels="X-GM-EXT-1" in connection.capabilities)
             sought = [*jobs, *(job.original for job in jobs if job.original is not None)]
             look(connection, sought, _copies(history))
@@ -195,14 +202,40 @@ class Undoer:
         finally:
             connection.close()
 
+    def _drop(self, account: str, takings: Sequence[Taking]) -> None:
+        """What was never begun is not begun for the sake of this. Who acts in the mailbox is waited for."""
+        by_mailbox: dict[str, list[Taking]] = defaultdict(list)
+        for taking in takings:
+            if taking.row.unbegun:
+                by_mailbox[taking.row.mailbox].append(taking)
+        for name, those in by_mailbox.items():
+            with self.house.lock(account, name):
+                dropped = self.house.store.drop(
+                    [taking.row.id for taking in those], because="undone before it was begun", at=clock.now()
+                )
+            for taking in those:
+                taking.dropped = taking.row.id in dropped
+
+    def _foresee(self, takings: Sequence[Taking]) -> None:
+        """What `_drop` and `_finish` would do."""
+        midst = {place_of(taking.row) for taking in takings if to_be_settled(taking.row)}
+        for taking in takings:
+            taking.dropped = taking.row.unbegun
+            taking.begun = to_be_settled(taking.row) or (
+                taking.row.state == "done" and place_of(taking.row) in midst
+            )
+
     def _finish(self, account: str, connection: Connection, takings: Sequence[Taking]) -> None:
-        """What an earlier undo left over is done first."""
+        """What an earlier undo left over is done first, and what is in the midst is found out; no more."""
+        midst = {taking.row.id for taking in takings if to_be_settled(taking.row)}
         left = set(self.house.store.unfinished_mailboxes(account))
         names = {taking.row.mailbox for taking in takings}
         names |= {there.mailbox for taking in takings if (there := put(taking.row)) is not None}
         for name in sorted(left & names):
             with suppress(PermanentError):  # the mailbox is gone, say: the others are not to wait for it
-                self.house.finish(account, connection, name)
+                self.house.finish(
+                    account, connection, name, which=lambda row: row.undoes is not None or row.id in midst
+                )
         fresh = self.house.store.states(taking.row.id for taking in takings)
         for taking in takings:
             row = fresh.get(taking.row.id, taking.row)
@@ -217,7 +250,7 @@ class Undoer:
         jobs: dict[tuple[Place, str, bool], Job] = {}
         for taking in takings:
             row = taking.row
-            reason = why_not(row, history)
+            reason = _beforehand(taking) or why_not(row, history)
             if reason:
                 taking.leave(reason)
                 continue
@@ -311,6 +344,15 @@ class Undoer:
                 if taking.action:
                     taking.action, taking.state = "", None
                     taking.leave("stopped before its turn")
+
+
+def _beforehand(taking: Taking) -> str:
+    """Why there is nothing to be looked for, or ""."""
+    if taking.dropped:
+        return "it was never begun, and is dropped"
+    if taking.begun:
+        return "its message is in the midst: what came of that is found out first, then it is taken back"
+    return ""
 
 
 def _copies(history: History) -> set[Place]:

@@ -48,7 +48,7 @@ def test_an_account_that_is_not_there(config: Path, state: Path, capsys: Capture
     *taken, last = objects("undo", captured.out)
     assert [(t["id"], t["undo"]) for t in taken] == [(1, None), (3, None)]
     assert all("no such account" in t["because"] for t in taken)
-    assert last == {"summary": {"effects": 2, "undone": 0, "left": 2, "run": None}}
+    assert last == {"summary": {"effects": 2, "undone": 0, "dropped": 0, "begun": 0, "left": 2, "run": None}}
 
 
 def test_nothing_fits(config: Path, state: Path, capsys: Capture) -> None:

@@ -1,7 +1,8 @@
-"""What an interrupted `apply` left over, against a real Dovecot: said, and finished first."""
+"""What an interrupted `apply` left over, against a real Dovecot: finished first, or dropped by an undo."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -133,3 +134,55 @@ def test_ctrl_c_before_anything_was_begun_says_so(dovecot: Dovecot, user: str, p
     assert "Stopped: nothing had been begun. `mailrules apply` does it." in " ".join(said.split())
     assert "undo" not in said and program.log() == []
     assert len(mail(dovecot, user)) == 5 and "Effects" not in said
+
+
+def test_undo_drops_what_was_never_begun(
+    dovecot: Dovecot, user: str, program: Program, proxy: FaultProxy
+) -> None:
+    """The question says what happens: moves that were not begun are not made for the sake of an undo."""
+    before = mail(dovecot, user)
+    interrupted(program, proxy)
+    shown, after = asked(program, "undo", "--run", "1", question="Take it back?")
+    assert "8 effects to take back, 2 never begun and to be dropped, 0 left as they are." in shown
+    assert "8 effects taken back, 2 never begun and dropped, 0 left as they are." in after
+    assert mail(dovecot, user) == before and mail(dovecot, user, "Receipts") == {}
+    states = [(e["action"], e["state"]) for e in program.log() if e["run"] == 1]
+    assert sorted(states) == sorted(
+        [("flag", "done")] * 5 + [("move", "done")] * 3 + [("move", "skipped")] * 2
+    )
+    program.run("run", "--once")
+    assert mail(dovecot, user) == before, "nothing of it is left to be done"
+
+
+def test_undo_leaves_what_other_runs_left(
+    dovecot: Dovecot, user: str, program: Program, proxy: FaultProxy
+) -> None:
+    """An undo of one effect neither drops nor does what was left of others."""
+    interrupted(program, proxy)
+    done = next(e for e in program.log() if (e["action"], e["state"]) == ("move", "done"))
+    program.run("undo", str(done["id"]), "--yes")
+    states = [e["state"] for e in program.log() if e["run"] == 1 and e["action"] == "move"]
+    assert sorted(states) == ["done"] * 3 + ["planned"] * 2 and len(mail(dovecot, user)) == 3
+
+
+def test_undo_finds_out_what_was_begun(
+    dovecot: Dovecot, user: str, program: Program, proxy: FaultProxy
+) -> None:
+    """Killed when a MOVE was sent and its answer was not read: that is found out first, then taken back."""
+    before = mail(dovecot, user)
+    running = subprocess.Popen(
+        program.arguments("apply", "--yes"), env=program.environment, stdout=subprocess.DEVNULL
+    )
+    proxy.on(b"COPYUID", "s2c", lambda _: os.kill(running.pid, signal.SIGKILL))
+    running.wait(30)
+    assert len(mail(dovecot, user)) < 5, "it has moved"
+    *taken, last = (json.loads(line) for line in program.run(
+        "undo", "--run", "1", "--dry-run", "--json"
+    ).stdout.splitlines())  # fmt: skip
+    told = last["summary"]
+    assert (told["begun"] > 0, told["dropped"] > 0, told["left"]) == (True, True, 0)
+    assert {t["begun"] for t in taken if t["action"] == "move" and not t["dropped"]} == {True}
+    *_, done = program.json("undo", "--run", "1", "--yes")
+    assert done["summary"]["undone"] == told["undone"] + told["begun"]
+    assert (done["summary"]["dropped"], done["summary"]["left"]) == (told["dropped"], 0)
+    assert mail(dovecot, user) == before

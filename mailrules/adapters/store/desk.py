@@ -20,7 +20,7 @@ from mailrules.adapters.store.brakes import (
 )
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import chunks, effect_key, insert_effects
+from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of, select_effects
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import add_ranges, is_, remove_from_judged
 from mailrules.adapters.store.rows import EffectRow, PauseRow, State, Troubled
@@ -340,6 +340,25 @@ class Desk(Journal):
                 )
             self._let_leave(connection, at)
         return [row for row in map(self.effect, ids) if row is not None]
+
+    @insisting
+    def drop(self, ids: Sequence[int], *, because: str, at: datetime) -> set[int]:
+        """Of these, what is planned and was never begun is skipped. What somebody has begun meanwhile stays.
+
+        Gives those that are.
+        """
+        dropped: set[int] = set()
+        with self._database.write() as connection:
+            for piece in chunks(ids):
+                found = connection.execute(select_effects().where(effect.c.id.in_(piece))).mappings()
+                unbegun = [row.id for row in map(row_of, found) if row.unbegun]
+                why = {"because": because}
+                self._set(
+                    connection, unbegun, ("planned",), "skipped", at, dict.fromkeys(unbegun, why), None
+                )  # fmt: skip
+                dropped.update(unbegun)
+            self._let_leave(connection, at)
+        return dropped
 
     def held_of(self, rule: str) -> list[int]:
         """The ids of what is held of a rule, oldest first."""
