@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mailrules import clock
+from mailrules import clock, logins
 from mailrules.adapters.imap.connection import Connection
 from mailrules.adapters.imap.lane import Lane
 from mailrules.adapters.imap.mailbox import Mailbox
@@ -71,6 +71,8 @@ class House:
         self._rule_sets: dict[tuple[int, ...], RuleSet] = {}
         self._sources = Sources(store, self.errands, self.stopping)
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        if store is not None:
+            logins.warn_of_others(store, config)
 
     @property
     def dry_run(self) -> bool:
@@ -119,6 +121,7 @@ class House:
         """Keep the text of the rules in force by content hash, so that `log` can say what they were; and
         count by their limits from now on."""
         config = self.config
+        logins.warn_of_others(self.store, config)
         self.store.limits = {rule.name: rule.limits for rule in config.rules if rule.limits.any}
         self.store.keep_rules((rule.revision, rule.name, rule.text) for rule in config.rules)
         if config.text_hash and self.store.rule_text(config.text_hash, "") is None:
@@ -232,7 +235,9 @@ class House:
                 )
                 log.info("%s/%s is new: judged from its first message", account, name)
         self.store.remember_mailboxes(account, listed)
-        self.store.set(f"watched:{account}", json.dumps(list(patterns)))
+        self.store.set_all(
+            {f"watched:{account}": json.dumps(list(patterns)), **logins.of(self.account(account))}
+        )
 
     def may_create(self, account: str, name: str) -> bool:
         """Whether a missing mailbox may be created now: allowed, and not too many today (SPEC section 5)."""

@@ -11,8 +11,8 @@ import mailrules
 ROOT = Path(mailrules.__file__).parent
 ROOMS = (
     "cli", "demo", "watching", "setup", "explaining", "undoing", "planning", "once", "scheduled", "house",
-    "run", "ahead", "judging", "performing", "config", "operations", "control", "state", "logs", "adapters",
-    "garbage", "clock", "core",
+    "logins", "run", "ahead", "judging", "performing", "config", "operations", "control", "state", "logs",
+    "adapters", "garbage", "clock", "core",
 )  # fmt: skip
 """From the top down."""
 CORE_MAY_IMPORT = {"pydantic", "pydantic_core", "jinja2", "re2"}

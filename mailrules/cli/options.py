@@ -63,13 +63,14 @@ class Common:
 
     def names(self) -> Names:
         """The rules and accounts of the file, if it can be read; the journal knows more."""
-        from mailrules.operations import Names
+        return names_of(self.readable())
 
+    def readable(self) -> Config | None:
+        """The configuration, or None where there is none that can be read."""
         try:
-            config = self.load()
+            return self.load()
         except ConfigError:
-            return Names()
-        return Names(frozenset(rule.name for rule in config.rules), frozenset(config.accounts))
+            return None
 
     def _existing_config(self) -> Path | None:
         try:
@@ -81,6 +82,15 @@ class Common:
                 raise ConfigError([f"{path}: there is no such file."])
             return None
         return path
+
+
+def names_of(config: Config | None) -> Names:
+    """The rules and accounts of a file, if there is one."""
+    from mailrules.operations import Names
+
+    if config is None:
+        return Names()
+    return Names(frozenset(rule.name for rule in config.rules), frozenset(config.accounts))
 
 
 def _configured_state(path: Path) -> str | None:

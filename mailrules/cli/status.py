@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mailrules.cli import output
 from mailrules.cli.log import Lines
-from mailrules.cli.options import Common
+from mailrules.cli.options import Common, names_of
+
+if TYPE_CHECKING:
+    from mailrules.config import Config
+    from mailrules.operations import Names
+    from mailrules.state import State
 
 SHOWN = 10
 """Effects of one kind that are listed for people; `log --state` has them all."""
@@ -20,7 +25,17 @@ def command(common: Common) -> int:
     """
     from mailrules.operations import ask_status
 
-    status = ask_status(common.locate(), names=common.names)
+    config: Config | None = None
+
+    def names() -> Names:
+        nonlocal config
+        config = common.readable()
+        return names_of(config)
+
+    state = common.locate()
+    status = ask_status(state, names=names)
+    if config is not None:
+        _whose(state, config)
     if common.json:
         output.emit(status)
         return 0
@@ -32,6 +47,15 @@ def command(common: Common) -> int:
     _waiting(status)
     _decisions(status)
     return 0
+
+
+def _whose(state: State, config: Config) -> None:
+    """A name that stands for somebody else's mailbox in this journal is said."""
+    from mailrules.adapters.store import Store
+    from mailrules.logins import warn_of_others
+
+    with Store.open(state.directory, read_only=True) as store:
+        warn_of_others(store, config)
 
 
 def _worker(status: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ may read it at the same time.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -155,12 +156,28 @@ class Store(
         with self._database.read() as connection:
             return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == name))
 
+    def remembered(self, prefix: str) -> dict[str, str]:
+        """The remembered values whose names begin so."""
+        name = schema.meta.c.name
+        with self._database.read() as connection:
+            query = select(name, schema.meta.c.value).where(name.startswith(prefix, autoescape=True))
+            return {row.name: row.value for row in connection.execute(query)}
+
     def set(self, name: str, value: str) -> None:
         """Remember a value."""
-        if self.get(name) == value:
+        self.set_all({name: value})
+
+    def set_all(self, values: Mapping[str, str]) -> None:
+        """Remember several values at once."""
+        name = schema.meta.c.name
+        with self._database.read() as connection:
+            query = select(name, schema.meta.c.value).where(name.in_(values))
+            known = {row.name: row.value for row in connection.execute(query)}
+        new = [{"name": key, "value": value} for key, value in values.items() if known.get(key) != value]
+        if not new:
             return
         with self._database.write() as connection:
-            upsert(connection, schema.meta, [{"name": name, "value": value}])
+            upsert(connection, schema.meta, new)
 
     def __enter__(self) -> Self:
         return self
