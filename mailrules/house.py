@@ -65,6 +65,7 @@ class House:
         """Whether watchers run in this process: new mail is theirs."""
         self._states: dict[str, AccountState] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._entered: set[tuple[str, str]] = set()  # mailboxes that a pass has been over
         self._guard = threading.RLock()
         self._ahead = ahead
         self._lane = ahead.lane if ahead is not None else Lane()
@@ -375,6 +376,8 @@ class House:
     def _run(self, account: str, connection: Connection, name: str, kind: Kind) -> Run:
         mailbox = connection.selected(name) or connection.select(name)
         rules = self.rules(account, name)
+        first = (account, name) not in self._entered
+        self._entered.add((account, name))
         return Run(
             store=self.store,
             account=account,
@@ -385,6 +388,7 @@ class House:
             mind_the_clock=self.mind_the_clock,
             rules_hash=self.config.text_hash,
             kind=kind,
+            says_left=first,
         )
 
     def finish_elsewhere(self, account: str, connection: Connection) -> None:

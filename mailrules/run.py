@@ -34,6 +34,7 @@ from mailrules.judging.judge import PIECE, Judge, Judged
 from mailrules.judging.pace import Pace
 from mailrules.performing.assigning import loads_of
 from mailrules.performing.endings import Tally
+from mailrules.performing.leftover import of_runs
 from mailrules.performing.perform import Performer
 
 log = logging.getLogger("mailrules.run")
@@ -82,6 +83,8 @@ class Run:
     mind_the_clock: Callable[[], None] = lambda: None
     rules_hash: str = ""
     kind: Kind = "new"
+    says_left: bool = False
+    """Whether what is left over is said: at the first pass of a process."""
     result: RunResult = field(default_factory=RunResult)
     tried: set[int] = field(default_factory=set)
     """Suspects that have had their turn."""
@@ -94,6 +97,7 @@ class Run:
     def __call__(self) -> RunResult:
         look = self._settle_baseline()
         self._finish()
+        self.says_left = False
         while not self.stopping():
             uids, full = self._sweep(look or self._look())
             look = None
@@ -145,8 +149,21 @@ class Run:
         busy = {row.uid for row in rows if row.id in under_way}  # their other effects wait, too
         rows = [row for row in rows if row.uid not in busy]
         if rows:
-            log.debug("%s/%s: %d effects left to finish", self.account, self.mailbox.name, len(rows))
+            if self.says_left and suspect is None:
+                self._say_left(rows)
             self.performer.perform(rows)
+
+    def _say_left(self, rows: Sequence[EffectRow]) -> None:
+        """What an earlier process left. Not what waits for something else: nothing comes of it now."""
+        ours = {row.id for row in rows}
+        waiting = self.store.blocking([row for row in rows if row.leaves])
+        left = [row for row in rows if waiting.get(row.id, row.id) in ours]
+        if left:
+            runs = sorted({row.run for row in left})
+            log.info(
+                "%s/%s: %d effects left from %s are finished first",
+                self.account, self.mailbox.name, len(left), of_runs(runs),
+            )  # fmt: skip
 
     def _open(self, uid: int) -> bool:
         return bool(self.store.unfinished(self.account, self.mailbox.name, now=clock.now(), uid=uid))

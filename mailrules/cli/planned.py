@@ -159,17 +159,13 @@ def finished_first(result: Mapping[str, Any], *, did: bool) -> str:
     left = result.get("left") or {}
     if not left.get("messages"):
         return ""
+    from mailrules.performing.leftover import of_runs
+
     words = f"{output.count(left['messages'], 'message')} left from {of_runs(left['runs'])}"
     if did:
         return f"Finished first: {words}."
     effects = ", ".join(f"{count} {name}" for name, count in sorted(left["effects"].items()))
     return f"First `apply` finishes {words}: {effects}."
-
-
-def of_runs(runs: Sequence[int]) -> str:
-    """`run 1`, `runs 1, 2 and 4`."""
-    *others, last = map(str, runs)
-    return f"runs {', '.join(others)} and {last}" if others else f"run {last}"
 
 
 def say_result(result: Mapping[str, Any], *, did: bool, kept: bool = False) -> None:

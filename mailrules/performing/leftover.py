@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mailrules import clock
 from mailrules.adapters.store import EffectRow, Store, covering
+
+MOST_NAMED = 5
 
 
 @dataclass(slots=True)
@@ -28,6 +30,15 @@ class Leftover:
 
     def as_json(self) -> dict[str, Any]:
         return {"messages": self.messages, "runs": sorted(self.runs), "effects": dict(self.effects)}
+
+
+def of_runs(runs: Sequence[int]) -> str:
+    """`run 1`, `runs 1, 2 and 4`, `runs 1, 2, 3 and 5 more`."""
+    if len(runs) > MOST_NAMED:
+        runs_named = ", ".join(map(str, runs[:MOST_NAMED]))
+        return f"runs {runs_named} and {len(runs) - MOST_NAMED} more"
+    *others, last = map(str, runs)
+    return f"runs {', '.join(others)} and {last}" if others else f"run {last}"
 
 
 def left_over(store: Store, account: str, mailbox: str, uidvalidity: int) -> list[EffectRow]:

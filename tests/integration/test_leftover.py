@@ -136,6 +136,17 @@ def test_ctrl_c_before_anything_was_begun_says_so(dovecot: Dovecot, user: str, p
     assert len(mail(dovecot, user)) == 5 and "Effects" not in said
 
 
+def test_run_says_once_what_it_finishes_first(
+    dovecot: Dovecot, user: str, program: Program, proxy: FaultProxy
+) -> None:
+    """After it has said that old mail is left alone, it says that it finishes what `apply` left."""
+    interrupted(program, proxy)
+    said = program.run("run", "--once").stderr
+    assert said.count("left from") == 1 and "2 effects left from run 1 are finished first" in said
+    assert mail(dovecot, user) == {}
+    assert "left from" not in program.run("run", "--once").stderr
+
+
 def test_undo_drops_what_was_never_begun(
     dovecot: Dovecot, user: str, program: Program, proxy: FaultProxy
 ) -> None:

@@ -5,7 +5,7 @@
     planned → intent → [copied | commit] → done | later | failed | unknown | gone
     held, later, failed, unknown → planned        a pause ends, a time comes, a person says `retry`
     what is open and can't be repeated → unknown  the journal was put back from a copy (`resync.py`)
-    anything that waits → skipped                 a person says `skip`
+    anything that waits → skipped                 a person says `skip`, or `undo` of what is planned
     would                                         dry run; never moves
 
 An arrow is one committed transaction that says where it comes from (compare and set): if a row is not
