@@ -147,7 +147,7 @@ def test_a_pipe_needs_no_rich() -> None:
         "output.note('aside')\n"
         "at = {'account': 'a', 'mailbox': 'm', 'phase': 'acting', 'done': 1, 'total': 2, 'states': {}}\n"
         "told = progress.follow([{'progress': at}, {'result': {}}], print)\n"
-        "assert told == {'acting': (1, 2)}\n"
+        "assert told == {'looked': True, 'acting': (1, 2)}\n"
         "assert 'rich' not in sys.modules\n"
     )
     environ = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
