@@ -212,17 +212,26 @@ def _end(common: Common, result: Mapping[str, Any], again: str, *, kept: bool = 
     if not common.json:
         say_result(result, did=True, kept=kept)
     left = result.get("left") or {}
-    runs = sorted({*left.get("runs", ()), *result["runs"]})
+    earlier = _undo_of_earlier(left.get("runs", ())) if left.get("messages") else ""
     if result["stopped"]:
         begun = _begun(result)
-        undo = _undo_of(runs, "what is done") if begun or left.get("messages") else ""
         does = "the rest" if begun else "it"
-        output.note(f"{_stopped(result)} `{again}` does {does}{undo}.", style="yellow")
+        undo = _undo_of(result["runs"] if begun else (), "what is done")
+        output.note(f"{_stopped(result)} `{again}` does {does}{undo}.{earlier}", style="yellow")
         return INTERRUPTED
-    if not common.json and (result["states"] or left.get("messages")):
-        undo = _undo_of(runs, "them") if left.get("messages") or result["states"].get("done") else ""
-        output.say(f"`mailrules log` has them all{undo}.", style="dim")
+    if not common.json and (result["states"] or earlier):
+        runs = result["runs"] if result["states"].get("done") else ()
+        output.say(f"`mailrules log` has them all{_undo_of(runs, 'them')}.{earlier}", style="dim")
     return _status(result)
+
+
+def _undo_of_earlier(runs: Sequence[int]) -> str:
+    """The same of what was left of earlier runs and is finished now: with all else that they did."""
+    if not 0 < len(runs) <= MOST_RUNS:
+        return ""
+    words = " and ".join(f"`mailrules undo --run {run}`" for run in runs)
+    takes, those = ("takes", "that run") if len(runs) == 1 else ("take", "those runs")
+    return f" What was left: {words} {takes} back all of {those}."
 
 
 def _undo_of(runs: Sequence[int], what: str) -> str:

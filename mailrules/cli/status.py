@@ -105,7 +105,7 @@ def _connection(account: dict[str, Any], mailbox: dict[str, Any]) -> tuple[str, 
         return "paused", "yellow"
     if account["connected"] is None:
         return "–", "dim"
-    if mailbox.get("missing"):
+    if account["connected"] and mailbox.get("missing"):
         return "missing", "red"
     if mailbox["watching"]:
         return "watching", "green"

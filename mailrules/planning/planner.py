@@ -20,7 +20,7 @@ from mailrules.adapters.imap.facts import in_words as fetch_words
 from mailrules.adapters.imap.identity import Identity
 from mailrules.adapters.imap.mailbox import Mailbox
 from mailrules.adapters.imap.search import in_words as search_words
-from mailrules.adapters.store import Decided
+from mailrules.adapters.store import Decided, StoreError
 from mailrules.adapters.store.assigning import Assignments
 from mailrules.adapters.store.replies import Replies
 from mailrules.core.actions.base import PlannedEffect
@@ -114,8 +114,8 @@ class Planner(CarryingOut):
             self.house.discover(account, connection)
             yield from work(account, connection)
         except (TransientError, PermanentError) as error:
-            if self._stopping() and isinstance(error, TransientError):  # cut off for that
-                self.summary.stopped = True
+            if self._stopping() and isinstance(error, TransientError) and not isinstance(error, StoreError):
+                self.summary.stopped = True  # cut off for that
                 return
             self.summary.errors.append(f"{account}: {error}")
             self.failed = error

@@ -166,9 +166,10 @@ def why_not(row: EffectRow, history: History) -> str:
     return ""
 
 
-def to_be_settled(row: EffectRow) -> bool:
-    """Whether an effect was begun, is not finished, and might be taken back if it were."""
-    begun = row.state in ("intent", "copied") or (row.state == "planned" and not row.unbegun)
+def to_be_settled(row: EffectRow, *, unbegun: bool) -> bool:
+    """Whether an effect was begun, is not finished, and might be taken back if it were. `unbegun`: it is
+    planned, and no try has begun with it."""
+    begun = row.state in ("intent", "copied") or (row.state == "planned" and not unbegun)
     return begun and (row.verb in MOVES or row.verb in OPPOSITE or row.action == "copy")
 
 

@@ -22,6 +22,7 @@ class Taking:
     at: Place | None = None
     undo: int | None = None  # the effect that takes it back
     state: str | None = None
+    unbegun: bool = False  # it is planned, and no try has begun with it
     dropped: bool = False  # it was never begun, and is not begun any more
     begun: bool = False  # what came of it, or of another on its message, is not known yet
 

@@ -185,6 +185,10 @@ class Undoer:
         try:
             connection.open()
             self.house.discover(account, connection)
+            planned = [taking.row.id for taking in takings if taking.row.state == "planned"]
+            unbegun = self.house.store.unbegun(planned)
+            for taking in takings:
+                taking.unbegun = taking.row.id in unbegun
             if act:
                 self._drop(account, takings)
                 self._finish(account, connection, takings)
@@ -206,7 +210,7 @@ class Undoer:
         """What was never begun is not begun for the sake of this. Who acts in the mailbox is waited for."""
         by_mailbox: dict[str, list[Taking]] = defaultdict(list)
         for taking in takings:
-            if taking.row.unbegun:
+            if taking.unbegun:
                 by_mailbox[taking.row.mailbox].append(taking)
         for name, those in by_mailbox.items():
             with self.house.lock(account, name):
@@ -218,16 +222,14 @@ class Undoer:
 
     def _foresee(self, takings: Sequence[Taking]) -> None:
         """What `_drop` and `_finish` would do."""
-        midst = {place_of(taking.row) for taking in takings if to_be_settled(taking.row)}
+        midst = {place_of(taking.row) for taking in takings if _in_midst(taking)}
         for taking in takings:
-            taking.dropped = taking.row.unbegun
-            taking.begun = to_be_settled(taking.row) or (
-                taking.row.state == "done" and place_of(taking.row) in midst
-            )
+            taking.dropped = taking.unbegun
+            taking.begun = _in_midst(taking) or (taking.row.state == "done" and place_of(taking.row) in midst)
 
     def _finish(self, account: str, connection: Connection, takings: Sequence[Taking]) -> None:
         """What an earlier undo left over is done first, and what is in the midst is found out; no more."""
-        midst = {taking.row.id for taking in takings if to_be_settled(taking.row)}
+        midst = {taking.row.id for taking in takings if _in_midst(taking)}
         left = set(self.house.store.unfinished_mailboxes(account))
         names = {taking.row.mailbox for taking in takings}
         names |= {there.mailbox for taking in takings if (there := put(taking.row)) is not None}
@@ -362,3 +364,7 @@ def _copies(history: History) -> set[Place]:
         for row in history.rows.values()
         if row.action == "copy" and row.state == "done" and (there := put(row)) is not None
     }
+
+
+def _in_midst(taking: Taking) -> bool:
+    return to_be_settled(taking.row, unbegun=taking.unbegun)

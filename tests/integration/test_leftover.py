@@ -83,7 +83,8 @@ def test_what_was_left_is_finished_first_and_said(
     dovecot.append(user, message(6, subject="invoice 6"))
     said = program.run("apply", "--yes").stdout
     assert "Finished first: 2 messages left from run 1." in said
-    assert "`mailrules undo --run 1` and `mailrules undo --run 2` take them back" in said
+    assert "`mailrules undo --run 2` takes them back." in said
+    assert "What was left: `mailrules undo --run 1` takes back all of that run." in said
     assert mail(dovecot, user) == {}
     assert (len(mail(dovecot, user, "Accounting")), len(mail(dovecot, user, "Receipts"))) == (4, 2)
 
@@ -99,7 +100,7 @@ def test_the_question_says_what_is_finished_first(
     assert "Finished first: 2 messages left from run 1." in after
     assert "Left out" not in after and "2 messages of the plan were done so, or before." in after
     assert "3 messages of the plan, 1 acted on." in after
-    assert mail(dovecot, user) == {} and "undo --run 1` and" in after
+    assert mail(dovecot, user) == {} and "`mailrules undo --run 1` takes back all of that run" in after
 
 
 def test_a_message_that_left_meanwhile_with_more_to_be_done_is_named(

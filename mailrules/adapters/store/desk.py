@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from mailrules.adapters.store import schema
 from mailrules.adapters.store.brakes import (
@@ -20,7 +20,7 @@ from mailrules.adapters.store.brakes import (
 )
 from mailrules.adapters.store.counters import take
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import chunks, effect_key, insert_effects, row_of, select_effects
+from mailrules.adapters.store.effects import chunks, effect_key, insert_effects
 from mailrules.adapters.store.journal import Journal, insisting
 from mailrules.adapters.store.mailboxes import add_ranges, is_, remove_from_judged
 from mailrules.adapters.store.rows import EffectRow, PauseRow, State, Troubled
@@ -341,6 +341,12 @@ class Desk(Journal):
             self._let_leave(connection, at)
         return [row for row in map(self.effect, ids) if row is not None]
 
+    def unbegun(self, ids: Sequence[int]) -> set[int]:
+        """Of these, what is planned and no try has ever begun with: after `retry`, or a pause in the midst,
+        something may have been done for what is planned."""
+        with self._database.read() as connection:
+            return {id_ for piece in chunks(ids) for id_ in connection.scalars(_unbegun(piece))}
+
     @insisting
     def drop(self, ids: Sequence[int], *, because: str, at: datetime) -> set[int]:
         """Of these, what is planned and was never begun is skipped. What somebody has begun meanwhile stays.
@@ -350,12 +356,9 @@ class Desk(Journal):
         dropped: set[int] = set()
         with self._database.write() as connection:
             for piece in chunks(ids):
-                found = connection.execute(select_effects().where(effect.c.id.in_(piece))).mappings()
-                unbegun = [row.id for row in map(row_of, found) if row.unbegun]
-                why = {"because": because}
-                self._set(
-                    connection, unbegun, ("planned",), "skipped", at, dict.fromkeys(unbegun, why), None
-                )  # fmt: skip
+                unbegun = list(connection.scalars(_unbegun(piece)))
+                why = {id_: {"because": because} for id_ in unbegun}
+                self._set(connection, unbegun, ("planned",), "skipped", at, why, None)
                 dropped.update(unbegun)
             self._let_leave(connection, at)
         return dropped
@@ -396,3 +399,9 @@ def _key(row: EffectRow) -> dict[str, Any]:
         "uidvalidity": row.uidvalidity,
         "uid": row.uid,
     }
+
+
+def _unbegun(ids: Sequence[int]) -> Select[int]:
+    return select(effect.c.id).where(
+        effect.c.id.in_(ids), effect.c.state == "planned", effect.c.intent_at.is_(None)
+    )

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from mailrules.adapters.store.brakes import DAY, HOUR, counted
 from mailrules.adapters.store.database import Database
-from mailrules.adapters.store.effects import LARGEST_SET, chunks
+from mailrules.adapters.store.effects import chunks
 from mailrules.adapters.store.mailboxes import is_
 from mailrules.adapters.store.repeats import canonical
 from mailrules.adapters.store.schema import OPEN, effect, run
@@ -85,7 +85,10 @@ class Earlier:
                         effect.c.uid, effect.c.run, effect.c.rule, effect.c.action, effect.c.arguments,
                         effect.c.created_at, effect.c.changed_at,
                     )
-                    .where(is_(effect, place), effect.c.uid.in_(chunk), effect.c.state == "done")
+                    .where(
+                        is_(effect, place), effect.c.uid.in_(chunk), effect.c.state == "done",
+                        effect.c.undone.is_(None), effect.c.undoes.is_(None),
+                    )
                     .order_by(effect.c.id)
                 ):  # fmt: skip
                     done[row.uid].add((row.rule, row.action, canonical(row.arguments)))
@@ -96,13 +99,12 @@ class Earlier:
     def unfinished_of(self, runs: Sequence[int]) -> int:
         """How many messages these runs have begun with and are not through with."""
         waits = effect.c.state.in_(("planned", "intent", "copied", "commit", "later"))
-        open_ = (
-            select(effect.c.run, effect.c.uid)
-            .where(OPEN, waits, effect.c.run.in_(sorted(runs)[-LARGEST_SET:]))
-            .distinct()
-        )
+        total = 0
         with self._database.read() as connection:
-            return connection.scalar(select(func.count()).select_from(open_.subquery())) or 0
+            for chunk in chunks(runs):
+                open_ = select(effect.c.run, effect.c.uid).where(OPEN, waits, effect.c.run.in_(chunk))
+                total += connection.scalar(select(func.count()).select_from(open_.distinct().subquery())) or 0
+        return total
 
     def acted_in_hour(self, rule: str, *, now: datetime) -> int:
         """On how many messages a rule with `per_hour` has acted within the last hour."""

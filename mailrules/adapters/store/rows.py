@@ -111,11 +111,6 @@ class EffectRow(NamedTuple):
         return EffectRow._make(before + moved)
 
     @property
-    def unbegun(self) -> bool:
-        """Whether it is planned, and no try has begun with it."""
-        return self.state == "planned" and "destination" not in self.detail
-
-    @property
     def verb(self) -> str:
         """What is done for it: to `assign` is to move, or to flag."""
         if self.action != "assign":

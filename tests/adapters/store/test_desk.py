@@ -85,6 +85,17 @@ def test_retry_refuses_what_is_done_or_running(store: Store, way: tuple[State, .
     assert state_of(store, good.id) == "failed"
 
 
+@pytest.mark.parametrize("way", [("intent", "commit", "unknown"), ("intent", "failed")])
+def test_what_was_begun_once_is_not_dropped(store: Store, way: tuple[State, ...]) -> None:
+    """An undo drops what is planned and was never begun; what is planned again may have been done."""
+    never, again = record(store, decided(1, flag()), decided(2, forward()))
+    bring(store, again.id, *way)
+    store.retry([again.id], at=at(5))
+    assert store.unbegun([never.id, again.id]) == {never.id}
+    assert store.drop([never.id, again.id], because="undone", at=at(6)) == {never.id}
+    assert (state_of(store, never.id), state_of(store, again.id)) == ("skipped", "planned")
+
+
 def test_retry_of_what_is_paused_names_the_pause(store: Store) -> None:
     """A held effect under a pause is not let go by the back door."""
     store.pause("rule:filing", reason="", at=at(1))
